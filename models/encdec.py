@@ -1,0 +1,142 @@
+"""The convolutional encoder and decoder of the motion tokenizer (spec/model.md 1).
+
+Axes: B batch, T frames or steps, D features, W width, C code width. Sequences are [B, channels, T] inside.
+
+Every network takes an optional `mask` [B, 1, T]: with it, what lies past a row's length is zero before every
+convolution, which is just what the convolution's own padding is to a row alone. So a padded batch equals its rows.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
+NORMS = ("LN", "GN", "BN")
+
+
+@dataclass(frozen=True)
+class ConvConfig:
+    width: int = 512
+    depth: int = 3
+    down_t: int = 2  # halvings of the rate: one token is 2 ** down_t frames
+    growth: int = 3  # of the dilation, from block to block
+    activation: str = "relu"
+    norm: str | None = None
+
+
+class MaskedNorm(nn.Module):
+    """LN over channels, GN over 32 groups of channels and time, or BN; statistics over time leave padding out."""
+
+    def __init__(self, kind: str, width: int):
+        super().__init__()
+        self.kind = kind
+        make = {"LN": nn.LayerNorm, "GN": lambda w: nn.GroupNorm(32, w, eps=1e-6), "BN": nn.BatchNorm1d}
+        self.norm = make[kind](width)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if self.kind == "LN":
+            return self.norm(x.transpose(1, 2)).transpose(1, 2)
+        if self.kind == "BN" or mask is None:
+            return self.norm(x)
+        groups, eps = self.norm.num_groups, self.norm.eps
+        split = x.unflatten(1, (groups, -1))  # [B, G, W/G, T]
+        mask = mask[:, None].to(x)
+        count = mask.sum(dim=(2, 3), keepdim=True) * split.shape[2]
+        mean = (split * mask).sum(dim=(2, 3), keepdim=True) / count
+        var = ((split - mean) ** 2 * mask).sum(dim=(2, 3), keepdim=True) / count
+        normal = ((split - mean) * torch.rsqrt(var + eps)).flatten(1, 2)
+        return normal * self.norm.weight[:, None] + self.norm.bias[:, None]
+
+
+class ResidualBlock(nn.Module):
+    """act, dilated conv k3, act, conv k1, plus the input."""
+
+    def __init__(self, config: ConvConfig, dilation: int):
+        super().__init__()
+        width = config.width
+        self.norm1 = MaskedNorm(config.norm, width) if config.norm else None
+        self.norm2 = MaskedNorm(config.norm, width) if config.norm else None
+        self.activation = ACTIVATIONS[config.activation]()
+        self.conv1 = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation)
+        self.conv2 = nn.Conv1d(width, width, 1)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        h = self.activation(self.norm1(x, mask) if self.norm1 else x)
+        h = self.conv1(h if mask is None else h * mask)
+        h = self.activation(self.norm2(h, mask) if self.norm2 else h)
+        return x + self.conv2(h)
+
+
+class ResidualStack(nn.Module):
+    """`depth` blocks, the largest dilation first."""
+
+    def __init__(self, config: ConvConfig):
+        super().__init__()
+        dilations = [config.growth**i for i in reversed(range(config.depth))]
+        self.model = nn.ModuleList(ResidualBlock(config, dilation) for dilation in dilations)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        for block in self.model:
+            x = block(x, mask)
+        return x
+
+
+class Encoder(nn.Module):
+    """[B, D, T] to [B, C, T / 2 ** down_t]. The layers' numbers are those of the released checkpoints."""
+
+    def __init__(self, dim: int, code_dim: int, config: ConvConfig):
+        super().__init__()
+        width = config.width
+        downs = [
+            nn.Sequential(nn.Conv1d(width, width, 4, stride=2, padding=1), ResidualStack(config))
+            for _ in range(config.down_t)
+        ]
+        self.model = nn.ModuleList(
+            [nn.Conv1d(dim, width, 3, padding=1), nn.ReLU(), *downs, nn.Conv1d(width, code_dim, 3, padding=1)]
+        )
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        first, relu, *downs, last = self.model
+        x = relu(first(_masked(x, mask)))
+        for down, residual in downs:
+            x = down(_masked(x, mask))
+            mask = None if mask is None else mask[..., ::2]
+            x = residual(x, mask)
+        return last(_masked(x, mask))
+
+
+class Decoder(nn.Module):
+    """[B, C, L] to [B, D, L * 2 ** down_t]; `mask` is that of the L tokens."""
+
+    def __init__(self, dim: int, code_dim: int, config: ConvConfig):
+        super().__init__()
+        width = config.width
+        ups = [
+            nn.Sequential(ResidualStack(config), nn.Upsample(scale_factor=2), nn.Conv1d(width, width, 3, padding=1))
+            for _ in range(config.down_t)
+        ]
+        self.model = nn.ModuleList(
+            [
+                nn.Conv1d(code_dim, width, 3, padding=1),
+                nn.ReLU(),
+                *ups,
+                nn.Conv1d(width, width, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv1d(width, dim, 3, padding=1),
+            ]
+        )
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        first, relu, *ups, before_last, _, last = self.model
+        x = relu(first(_masked(x, mask)))
+        for residual, upsample, conv in ups:
+            x = upsample(residual(x, mask))
+            mask = None if mask is None else mask.repeat_interleave(2, dim=-1)
+            x = conv(_masked(x, mask))
+        x = relu(before_last(_masked(x, mask)))
+        return last(_masked(x, mask))
+
+
+def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    return x if mask is None else x * mask

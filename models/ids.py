@@ -1,0 +1,43 @@
+"""The special ids that follow the K codes of a codebook, and the rows made of them. The only owner of both.
+
+A row is `row_length` ids: L motion tokens, END, then PAD (spec/model.md 2).
+"""
+
+import torch
+from torch import Tensor
+
+FRAMES_PER_TOKEN = 4  # of the released tokenizers; a tokenizer's own is 2 ** down_t
+SPECIAL_IDS = 3
+
+
+def end_id(codes: int) -> int:
+    return codes
+
+
+def pad_id(codes: int) -> int:
+    return codes + 1
+
+
+def mask_id(codes: int) -> int:
+    return codes + 2
+
+
+def token_count(frames: Tensor | int, frames_per_token: int = FRAMES_PER_TOKEN) -> Tensor | int:
+    """Tokens that a motion of so many frames takes: the quotient rounded up."""
+    return (frames + frames_per_token - 1) // frames_per_token
+
+
+def length_mask(lengths: Tensor, size: int) -> Tensor:
+    """[B, size] bool: position < length."""
+    return torch.arange(size, device=lengths.device) < lengths[:, None]
+
+
+def make_rows(ids: Tensor, lengths: Tensor, codes: int, row_length: int) -> Tensor:
+    """Rows [B, row_length] of motion ids [B, L] with lengths [B] (tokens): END and PAD put after each row's motion."""
+    batch, size = ids.shape
+    rows = torch.full((batch, row_length), pad_id(codes), dtype=ids.dtype, device=ids.device)
+    width = min(size, row_length)
+    rows[:, :width] = torch.where(length_mask(lengths, width), ids[:, :width], pad_id(codes))
+    inside = lengths < row_length
+    rows[inside.nonzero()[:, 0], lengths[inside]] = end_id(codes)
+    return rows

@@ -1,0 +1,43 @@
+"""Flags from a dataclass: a field's name, type, default and help are said once, where the options are declared."""
+
+import argparse
+import dataclasses
+import types
+import typing
+from typing import Any, TypeVar
+
+Options = TypeVar("Options")
+
+
+def flag(default: Any, help: str, choices: tuple | None = None) -> Any:
+    """A field of an options class: its default, what --help says, and the allowed values. A tuple takes many values."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+
+
+def parse(cls: type[Options], description: str | None, argv: list[str] | None = None) -> Options:
+    """The options class filled from the command line: field `warm_up_iter: int` is `--warm-up-iter N`.
+
+    A field of type bool becomes a switch, a tuple takes any number of values. Wrong flags end with status 2.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        kind = hints[field.name]
+        names = {"dest": field.name, "default": field.default, "help": field.metadata["help"]}
+        option = "--" + field.name.replace("_", "-")
+        if kind is bool:
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, **names)
+            continue
+        if isinstance(kind, types.UnionType):  # "int | None"
+            kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
+        many = typing.get_origin(kind) is tuple
+        element = typing.get_args(kind)[0] if many else kind
+        if field.default not in (None, (), ""):
+            shown = " ".join(map(str, field.default)) if many else field.default
+            names["help"] += f" (default {shown})"
+        parser.add_argument(
+            option, type=element, nargs="*" if many else None, choices=field.metadata["choices"],
+            metavar=None if field.metadata["choices"] else element.__name__.upper(), **names,
+        )  # fmt: skip
+    values = vars(parser.parse_args(argv))
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

@@ -1,0 +1,52 @@
+"""Flags of stage 1, with the published names and defaults (spec/model.md 1)."""
+
+from dataclasses import dataclass
+
+from models.encdec import ACTIVATIONS, NORMS
+from models.quantize import QUANTIZERS
+from options.flags import flag
+from utils.losses import RECONSTRUCTION_LOSSES
+
+
+@dataclass(frozen=True)
+class VQOptions:
+    dataname: str = flag("t2m", "dataset: t2m, kit or bandai")
+    data_root: str | None = flag(None, "folder of the dataset, where it is not in its usual place")
+    batch_size: int = flag(256, "windows a step")
+    window_size: int = flag(64, "frames a window; shorter clips are used whole")
+
+    total_iter: int = flag(300_000, "steps")
+    warm_up_iter: int = flag(1000, "steps over which the learning rate rises")
+    lr: float = flag(2e-4, "learning rate")
+    lr_scheduler: tuple[int, ...] = flag((200_000,), "steps at which the learning rate is multiplied by gamma")
+    gamma: float = flag(0.05, "factor of the learning rate at each of those steps")
+    cosine: bool = flag(False, "lower the learning rate to nothing along a half cosine instead of in steps")
+    weight_decay: float = flag(0.0, "of AdamW")
+    commit: float = flag(0.02, "weight of the quantizer's loss")
+    loss_vel: float = flag(0.5, "weight of the extra loss on joint positions")
+    loss_joint: float = flag(0.0, "weight of the error of the joints themselves, with the turns summed up (not published)")
+    recons_loss: str = flag("l1_smooth", "loss on the features", choices=tuple(RECONSTRUCTION_LOSSES))
+
+    code_dim: int = flag(32, "width of a code")
+    nb_code: int = flag(8192, "codes in the codebook")
+    mu: float = flag(0.99, "decay of the codebook's running mean")
+    down_t: int = flag(2, "halvings of the frame rate: a token is 2 ** down_t frames")
+    stride_t: int = flag(2, "stride of a halving; only 2 exists")
+    width: int = flag(512, "channels of the convolutions")
+    depth: int = flag(3, "residual blocks a stage")
+    dilation_growth_rate: int = flag(3, "of the residual blocks")
+    output_emb_width: int = flag(512, "accepted for the published command line; has no effect there or here")
+    vq_act: str = flag("relu", "activation", choices=tuple(ACTIVATIONS))
+    vq_norm: str | None = flag(None, "norm before each activation", choices=NORMS)
+    quantizer: str = flag("ema_reset", "how the codebook learns", choices=QUANTIZERS)
+    beta: float = flag(1.0, "commitment weight of quantizer orig")
+    sep_uplow: bool = flag(False, "tokenizers of their own for the upper and the lower body")
+
+    resume_pth: str | None = flag(None, "stage-1 checkpoint to start from")
+    out_dir: str = flag("output", "the run is written to OUT_DIR/vq/EXP_NAME")
+    exp_name: str = flag("vq", "name of the run")
+    print_iter: int = flag(200, "steps between log lines")
+    eval_iter: int = flag(1000, "steps between evaluations on the validation split")
+    seed: int = flag(123, "of every random draw")
+    device: str = flag("auto", "auto, cpu or cuda")
+    precision: str = flag("auto", "auto, 32 or bf16", choices=("auto", "32", "bf16"))

@@ -1,0 +1,124 @@
+"""The page holds the motion it was given and shows the sentence as text; the picture is a figure of its own."""
+
+import base64
+import html
+import json
+import re
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from dataset.spec import BANDAI, KIT, T2M
+from utils.visualize import COLOURS, motion_html, motion_picture
+
+
+def walk(spec, frames=40):
+    """[T, J, 3] metres: a standing body that faces +z, drifting 3 m along z and swaying a little."""
+    lengths = spec.bone_lengths or (150.0,) * (spec.joints - 1)
+    pose = np.zeros((spec.joints, 3))
+    for chain in spec.chains:
+        for parent, joint in zip(chain, chain[1:]):
+            pose[joint] = pose[parent] + spec.rest_offsets(lengths)[joint] * spec.metres_per_unit
+    pose[:, 1] -= pose[:, 1].min()
+    if pose[spec.face_joints[0], 0] > 0:  # KIT's rest directions have right and left exchanged
+        pose = pose[list(spec.mirror)]
+    drift = np.linspace(0, 3, frames)[:, None, None] * (0, 0, 1)
+    return pose + drift + 0.01 * np.random.default_rng(0).standard_normal((frames, spec.joints, 3))
+
+
+def embedded(page):
+    """The page's motion as a dict, its joints decoded to metres [T, J, 3]."""
+    motion = json.loads(re.search(r'<script id="motion" type="application/json">(.*?)</script>', page, re.DOTALL)[1])
+    values = np.frombuffer(base64.b64decode(motion["millimetres"]), dtype="<i4")
+    return motion, values.reshape(motion["frames"], len(motion["parents"]), 3) / 1000
+
+
+@pytest.mark.parametrize("spec", [T2M, KIT, BANDAI], ids=lambda spec: spec.name)
+def test_page_holds_the_motion(spec):
+    joints = walk(spec)
+    motion, decoded = embedded(motion_html(joints, spec, "a person walks"))
+    assert motion["frames"] == len(joints) and motion["fps"] == spec.fps
+    assert tuple(motion["parents"]) == spec.parents
+    assert motion["sides"] == [spec.side(joint) for joint in range(spec.joints)]
+    np.testing.assert_allclose(decoded, joints, atol=1e-3)
+
+
+def test_own_frame_rate():
+    assert embedded(motion_html(walk(T2M), T2M, "a person walks", fps=30))[0]["fps"] == 30
+    for fps in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match="fps must be a positive number"):
+            motion_html(walk(T2M), T2M, "a person walks", fps=fps)
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        '</script><script>alert("x")</script>',
+        "<img src=x onerror='alert(1)'>",
+        'jumps & "waves"',
+        "__MOTION__",
+        r"a \1 b",
+    ],
+)
+def test_title_is_shown_as_text(title):
+    page, plain = motion_html(walk(T2M), T2M, title), motion_html(walk(T2M), T2M, "plain")
+    assert f"<title>{html.escape(title)}</title>" in page and f"<h1>{html.escape(title)}</h1>" in page
+    # The sentence adds no markup: without it, the page is that of a plain sentence.
+    assert page.replace(html.escape(title), "plain") == plain
+
+
+def test_blank_title_still_names_the_page():
+    assert "<h1>untitled motion</h1>" in motion_html(walk(T2M), T2M, " ")
+
+
+def test_page_needs_no_network_and_is_small():
+    page = motion_html(walk(T2M, 196), T2M, "a person walks")
+    assert "http" not in page and "//cdn" not in page and "@import" not in page
+    assert not re.search(r'(?:src|href)="(?!data:)', page)
+    assert len(page.encode()) < 150_000
+    assert not re.search(r"__[A-Z]+__", page)  # every place in the template is filled
+
+
+def test_left_and_right_differ_and_are_named():
+    page = motion_html(walk(T2M), T2M, "a person walks")
+    assert COLOURS["left"] != COLOURS["right"]
+    for side in ("left", "right"):
+        assert f"--{side}: {COLOURS[side]}" in page and re.search(rf"</i>{side}</li>", page)
+
+
+@pytest.mark.parametrize("spec", [T2M, KIT], ids=lambda spec: spec.name)
+def test_heading_is_where_the_person_faces(spec):
+    """Facing +z is angle 0; a quarter turn about y from there is facing +x."""
+    joints = walk(spec)
+    assert embedded(motion_html(joints, spec, "a"))[0]["heading"] == pytest.approx(0, abs=0.2)
+    turned = joints @ np.array([(0, 0, -1), (0, 1, 0), (1, 0, 0)])  # z to x, x to -z
+    assert embedded(motion_html(turned, spec, "a"))[0]["heading"] == pytest.approx(np.pi / 2, abs=0.2)
+
+
+@pytest.mark.parametrize("draw", [motion_html, motion_picture])
+def test_wrong_input_is_named(draw):
+    for shape in [(22, 3), (0, 22, 3), (10, 21, 3), (10, 22, 2), (1, 10, 22, 3)]:
+        with pytest.raises(ValueError, match=r"must have shape \[T, 22, 3\].*not \["):
+            draw(np.zeros(shape), T2M, "a")
+    joints = walk(T2M)
+    joints[3, 2, 1] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        draw(joints, T2M, "a")
+
+
+@pytest.mark.parametrize("spec", [T2M, KIT], ids=lambda spec: spec.name)
+def test_picture_has_one_pose_a_frame(spec):
+    figure = motion_picture(walk(spec), spec, "pays $5 or $6 <now>", frames=4)
+    assert isinstance(figure, Figure) and len(figure.axes) == 4
+    colours = {line.get_color() for line in figure.axes[0].lines}
+    assert set(COLOURS.values()) <= colours  # the page's own
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())
+    assert (pixels[..., :3] != 255).any()
+
+
+def test_one_frame_is_enough():
+    joints = walk(T2M, 1)
+    assert embedded(motion_html(joints, T2M, "a person stands"))[0]["frames"] == 1
+    assert len(motion_picture(joints, T2M, "a person stands").axes) == 1

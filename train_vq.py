@@ -1,0 +1,168 @@
+"""Stage 1: train the motion tokenizer (spec/model.md 1).
+
+    python train_vq.py --dataname t2m --exp-name vq_name
+
+Writes OUT_DIR/vq/EXP_NAME: net_last.pth, net_best.pth (lowest joint error on validation), config.json, run.log and
+TensorBoard events.
+"""
+
+import math
+import time
+
+import numpy as np
+import torch
+
+from dataset.humanml import dataset_folder, read_split
+from dataset.normalizer import training_statistics
+from dataset.spec import get_spec
+from dataset.windows import Windows
+from models.encdec import ConvConfig
+from models.quantize import perplexity
+from models.vqvae import VQVAE, VQConfig, load_vqvae, vqvae_checkpoint
+from options.flags import parse
+from options.option_vq import VQOptions
+from utils.checkpoint import save_checkpoint
+from utils.losses import reconstruction_loss, root_aligned_error
+from utils.motion import features_to_joints
+from utils.runtime import Run, autocast, fail, pick_device, pick_precision, seed_everything
+from utils.schedule import learning_rate
+from utils.visualize import motion_picture
+
+
+def build_model(options: VQOptions, dim: int) -> VQVAE:
+    """The tokenizer that the flags describe. Raises ValueError for sizes that do not go together."""
+    if options.stride_t != 2:
+        raise ValueError("--stride-t must be 2: a halving of the rate is all the layers can do")
+    if options.sep_uplow:
+        raise ValueError("--sep-uplow: the upper-body tokenizer cannot be trained yet")
+    conv = ConvConfig(
+        options.width, options.depth, options.down_t, options.dilation_growth_rate, options.vq_act, options.vq_norm
+    )
+    return VQVAE(
+        VQConfig(dim, options.nb_code, options.code_dim, conv, options.quantizer, options.mu, options.beta)
+    )
+
+
+@torch.no_grad()
+def evaluate(model: VQVAE, clips: list, spec, device: torch.device, batch: int = 64) -> dict[str, float]:
+    """Reconstruct whole clips: root-aligned joint error in millimetres, share of the codebook used, perplexity."""
+    model.eval()
+    errors, ids = [], []
+    clips = sorted(clips, key=lambda clip: len(clip.motion))
+    for first in range(0, len(clips), batch):
+        rows = [torch.from_numpy(clip.motion) for clip in clips[first : first + batch]]
+        lengths = torch.tensor([len(row) for row in rows], device=device)
+        motion = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
+        tokens = model.encode(model.normalise(motion), lengths)
+        decoded = model.denormalise(model.decode(tokens, lengths))[:, : motion.shape[1]]
+        ids.append(tokens[tokens < model.config.codes])
+        for row, target, length in zip(decoded, motion, lengths.tolist()):
+            mask = torch.ones(1, length, dtype=torch.bool, device=device)
+            joints, wanted = (features_to_joints(x[None, :length], spec) for x in (row, target))
+            errors.append(root_aligned_error(joints, wanted, mask).item())
+    model.train()
+    ids = torch.cat(ids)
+    return {
+        "mpjpe_mm": float(np.mean(errors)) * spec.metres_per_unit * 1000,
+        "codes_used": len(ids.unique()) / model.config.codes,
+        "perplexity": perplexity(ids, model.config.codes).item(),
+    }
+
+
+def main() -> None:
+    options = parse(VQOptions, __doc__)
+
+    # --- data -------------------------------------------------------------------------------------------------------
+    try:
+        spec = get_spec(options.dataname)
+        device = pick_device(options.device)
+        folder = dataset_folder(spec, options.data_root)
+        mean, std = map(torch.from_numpy, training_statistics(folder, spec))
+        model = build_model(options, spec.dim)
+        if options.resume_pth:
+            model = load_vqvae(options.resume_pth, mean=mean, std=std)
+        train_clips, val_clips = (read_split(spec, folder, split) for split in ("train", "val"))
+    except ValueError as error:
+        fail(str(error))
+    model.set_statistics(mean, std)
+    seed_everything(options.seed)
+    windows = Windows(train_clips, mean, std, options.window_size, model.config.frames_per_token)
+    draws = torch.Generator().manual_seed(options.seed)
+
+    # --- model ------------------------------------------------------------------------------------------------------
+    model.to(device).train()
+    precision = pick_precision(options.precision, device)
+    weights = list(model.parameters())
+    optimizer = torch.optim.AdamW(weights, options.lr, betas=(0.9, 0.99), weight_decay=options.weight_decay, fused=True)
+    run = Run(f"{options.out_dir}/vq/{options.exp_name}", options)
+    run.say(f"{len(train_clips)} clips to train on, {len(val_clips)} to validate, {sum(p.numel() for p in weights):,} weights")
+
+    # --- training ---------------------------------------------------------------------------------------------------
+    best, since = math.inf, time.time()
+    totals = {}
+    for step in range(1, options.total_iter + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(
+                step, options.lr, options.warm_up_iter, options.lr_scheduler, options.gamma,
+                options.total_iter if options.cosine else None,
+            )  # fmt: skip
+        motion, lengths = (x.to(device) for x in windows.draw(options.batch_size, draws))
+        mask = torch.arange(motion.shape[1], device=device) < lengths[:, None]  # [B, T]
+        with autocast(device, precision):
+            out = model(motion, lengths)
+        restored = out.motion.float()
+
+        joints = spec.position_slice
+        losses = {
+            "features": reconstruction_loss(options.recons_loss, restored, motion, mask),
+            "positions": reconstruction_loss(options.recons_loss, restored[..., joints], motion[..., joints], mask),
+            "commit": out.loss,
+        }
+        loss = losses["features"] + options.loss_vel * losses["positions"] + options.commit * losses["commit"]
+        if options.loss_joint:
+            metric, wanted = (features_to_joints(model.denormalise(x), spec) for x in (restored, motion))
+            losses["joints"] = root_aligned_error(metric, wanted, mask) * spec.metres_per_unit * 10  # decimetres
+            loss = loss + options.loss_joint * losses["joints"]
+
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+        # --- reports ------------------------------------------------------------------------------------------------
+        for name, value in (("total", loss), *losses.items()):
+            totals[name] = totals.get(name, 0.0) + value.detach() / options.print_iter
+        if step % options.print_iter == 0:
+            figures = {f"train/{name}": float(value) for name, value in totals.items()}
+            figures["train/perplexity"] = perplexity(out.ids, model.config.codes).item()
+            figures["train/codes_used"] = len(out.ids.unique()) / model.config.codes
+            figures["train/lr"] = optimizer.param_groups[0]["lr"]
+            figures["train/steps_per_second"] = options.print_iter / (time.time() - since)
+            run.report(step, figures)
+            totals, since = {}, time.time()
+        if step % options.eval_iter == 0 or step == options.total_iter:
+            figures = evaluate(model, val_clips, spec, device)
+            run.report(step, {f"val/{name}": value for name, value in figures.items()})
+            picture = sample_picture(model, val_clips[(step // options.eval_iter) % len(val_clips)], spec, device)
+            run.events.add_figure("val/reconstruction", picture, step)
+            checkpoint = vqvae_checkpoint(model, spec.name)
+            save_checkpoint(run.folder / "net_last.pth", checkpoint)
+            if figures["mpjpe_mm"] < best:
+                best = figures["mpjpe_mm"]
+                save_checkpoint(run.folder / "net_best.pth", checkpoint)
+            since = time.time()
+    run.close()
+
+
+@torch.no_grad()
+def sample_picture(model: VQVAE, clip, spec, device: torch.device):
+    """A strip of poses of a clip's reconstruction."""
+    model.eval()
+    motion = model.normalise(torch.from_numpy(clip.motion).to(device))[None]
+    decoded = model.denormalise(model.decode(model.encode(motion)))[0].cpu()
+    model.train()
+    joints = features_to_joints(decoded, spec).numpy() * spec.metres_per_unit
+    return motion_picture(joints, spec, clip.captions[0].text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Reading and writing checkpoint files. Nothing in a file is ever executed: only tensors and plain values load."""
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from utils.files import write_whole
+
+
+def load_checkpoint(path: str | Path) -> dict:
+    """The dict in a checkpoint file, on the CPU. Raises ValueError, naming the file, for anything else."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there is no checkpoint {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"{path} is no readable checkpoint (truncated, or of another program): {reason}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is no checkpoint: it holds a {type(content).__name__}")
+    return content
+
+
+def save_checkpoint(path: str | Path, content: dict) -> None:
+    """Write a checkpoint whole or not at all."""
+    write_whole(path, lambda temporary: torch.save(content, temporary))
+
+
+def load_state(module: nn.Module, state: dict[str, torch.Tensor], path: str | Path, optional: tuple = ()) -> None:
+    """Load weights by name; ValueError names what is missing, unexpected or wrongly shaped.
+
+    `optional`: prefixes of names that the file may lack (state that only training needs).
+    """
+    own = module.state_dict()
+    missing = [name for name in own if name not in state and not name.startswith(tuple(optional))]
+    unexpected = [name for name in state if name not in own]
+    shapes = [
+        f"{name} is {list(state[name].shape)}, not {list(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    problems = [
+        f"{kind} {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}"
+        for kind, names in (("missing", missing), ("unexpected", unexpected), ("wrong shape:", shapes))
+        if names
+    ]
+    if problems:
+        raise ValueError(f"{path} does not fit: {'; '.join(problems)}")
+    module.load_state_dict(state, strict=False)
+
+
+def halved(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same weights with floats in half precision: half the file, for shipping."""
+    return {name: value.half() if value.is_floating_point() else value for name, value in state.items()}

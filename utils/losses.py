@@ -1,0 +1,22 @@
+"""Losses of stage 1 (spec/model.md 1). Motion is [B, T, D] in normalised space, `mask` [B, T] says which frames count."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+RECONSTRUCTION_LOSSES = {"l1_smooth": F.smooth_l1_loss, "l1": F.l1_loss, "l2": F.mse_loss}
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of values [B, T, ...] over the frames that count."""
+    return values[mask].mean()
+
+
+def reconstruction_loss(kind: str, motion: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """The chosen loss over every feature of the frames that count."""
+    return masked_mean(RECONSTRUCTION_LOSSES[kind](motion, target, reduction="none"), mask)
+
+
+def root_aligned_error(joints: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean distance of joints [B, T, J, 3] from the target's, roots put together, in the joints' unit."""
+    difference = (joints - joints[..., :1, :]) - (target - target[..., :1, :])
+    return masked_mean(difference.norm(dim=-1), mask)

@@ -1,0 +1,97 @@
+"""Joints to HumanML3D's feature vector and back (spec/data.md 2).
+
+T frames, J joints, D = spec.dim features. Lengths are in the dataset's unit, y is up.
+"""
+
+import numpy as np
+import torch
+
+from dataset.spec import DatasetSpec
+from utils import quaternion
+from utils.skeleton import AHEAD, facing, inverse_kinematics, retarget
+
+
+def canonical(joints: np.ndarray, spec: DatasetSpec) -> np.ndarray:
+    """[T, J, 3] with its lowest point on the floor, its first root above the origin and its first facing along +z."""
+    joints = joints - [joints[0, 0, 0], joints[..., 1].min(), joints[0, 0, 2]]
+    return quaternion.rotate(quaternion.between(facing(joints[0], spec), AHEAD), joints)
+
+
+def foot_contacts(joints: np.ndarray, spec: DatasetSpec) -> np.ndarray:
+    """[T-1, 4] whether left ankle, left foot, right ankle, right foot hardly move from each frame to the next."""
+    feet = joints[:, [*spec.left_foot, *spec.right_foot]]
+    return np.sum(np.diff(feet, axis=0) ** 2, axis=-1) < spec.foot_threshold
+
+
+def joints_to_features(joints: np.ndarray, spec: DatasetSpec) -> np.ndarray:
+    """Features [T-1, D] (float32) of joint positions [T, J, 3], brought to the dataset's skeleton and origin first.
+
+    Raises ValueError for another skeleton, fewer than two frames, or numbers that are not finite.
+    """
+    joints = np.asarray(joints, dtype=np.float64)
+    if joints.ndim != 3 or joints.shape[1:] != (spec.joints, 3) or len(joints) < 2:
+        raise ValueError(f"{spec.name} wants joints [T >= 2, {spec.joints}, 3], not {list(joints.shape)}")
+    if not np.isfinite(joints).all():
+        raise ValueError("joints hold nan or infinite numbers")
+    joints = canonical(retarget(joints, spec), spec)
+    rotations = inverse_kinematics(joints, spec, smooth=True)
+    to_heading = rotations[:, 0]
+
+    root = joints[:, 0]
+    turn = quaternion.multiply(to_heading[1:], quaternion.inverse(to_heading[:-1]))
+    yaw_velocity = np.arcsin(turn[:, 2:3])  # the half angle
+    root_velocity = quaternion.rotate(to_heading[1:], np.diff(root, axis=0))[:, [0, 2]]
+    local = joints - root[:, None] * [1.0, 0.0, 1.0]
+    positions = quaternion.rotate(to_heading[:, None], local)[:-1, 1:]
+    velocities = quaternion.rotate(to_heading[:-1, None], np.diff(joints, axis=0))
+    frames = len(joints) - 1
+    parts = (
+        yaw_velocity,
+        root_velocity,
+        root[:-1, 1:2],
+        positions.reshape(frames, -1),
+        quaternion.to_6d(rotations[:-1, 1:]).reshape(frames, -1),
+        velocities.reshape(frames, -1),
+        foot_contacts(joints, spec),
+    )
+    return np.concatenate(parts, axis=-1).astype(np.float32)
+
+
+def features_to_joints(features: np.ndarray | torch.Tensor, spec: DatasetSpec) -> np.ndarray | torch.Tensor:
+    """Joint positions [..., T, J, 3] of features [..., T, D]; arrays give arrays, tensors tensors.
+
+    The yaw and the root's path are sums of per-frame velocities, the value of a row acting on the next. Differentiable.
+    """
+    if features.shape[-1] != spec.dim:
+        raise ValueError(f"{spec.name} has {spec.dim} features, not {features.shape[-1]}")
+    if isinstance(features, np.ndarray):
+        return features_to_joints(torch.from_numpy(features), spec).numpy()
+    yaw = 2 * _delayed_sum(features[..., 0:1])  # [..., T, 1]: a whole angle, from the heading frame to the world
+    path = _delayed_sum(_turn(features[..., 1:3], yaw, shift=1))
+    positions = features[..., spec.position_slice].unflatten(-1, (spec.joints - 1, 3))
+    across = _turn(positions[..., [0, 2]], yaw[..., None], shift=0) + path[..., None, :]
+    others = torch.stack((across[..., 0], positions[..., 1], across[..., 1]), dim=-1)
+    root = torch.stack((path[..., 0], features[..., 3], path[..., 1]), dim=-1)
+    return torch.cat((root[..., None, :], others), dim=-2)
+
+
+def _delayed_sum(x: torch.Tensor) -> torch.Tensor:
+    """Over [..., T, C]: each row is the sum of the rows before it."""
+    return torch.cumsum(x, dim=-2) - x
+
+
+def _turn(xz: torch.Tensor, yaw: torch.Tensor, shift: int) -> torch.Tensor:
+    """Turn x, z pairs from the heading frame to the world, by the yaw `shift` frames later.
+
+    A root velocity was measured in the heading of the frame it leads to, hence the shift of one.
+    """
+    if shift:
+        yaw = torch.cat((yaw[..., shift:, :], yaw[..., -1:, :]), dim=-2)
+    cos, sin = torch.cos(yaw)[..., 0], torch.sin(yaw)[..., 0]
+    x, z = xz[..., 0], xz[..., 1]
+    return torch.stack((cos * x - sin * z, sin * x + cos * z), dim=-1)
+
+
+def mirror_joints(joints: np.ndarray, spec: DatasetSpec) -> np.ndarray:
+    """The mirror image of joints [..., J, 3]: x negated, left and right joints exchanged."""
+    return joints[..., list(spec.mirror), :] * np.array([-1.0, 1.0, 1.0])

@@ -1,0 +1,159 @@
+"""Motions to look at: a self-contained web page, and a strip of poses as a matplotlib figure.
+
+The page (`motion_page.html`) draws on a plain 2-D canvas. Plotly's 3-D was the other choice: it needs WebGL, which many
+remote desktops and headless browsers lack, and its script alone weighs 4.7 MB in every page. This page is some 100 KB,
+asks the network for nothing and plays on the wall clock: a slow machine drops frames and never slows the motion down.
+
+Axes: x, y up, z in metres; the floor is y = 0. T frames, J joints.
+"""
+
+import base64
+import html
+import json
+import math
+import re
+import textwrap
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from dataset.spec import DatasetSpec
+
+TEMPLATE = Path(__file__).with_name("motion_page.html")
+
+# Blue against orange stays apart in every common colour blindness, and each reads on white as well as on near-black.
+COLOURS = {"left": "#2b86d1", "right": "#e8791c", "middle": "#7d8794"}
+
+YAW, PITCH = math.radians(35), math.radians(14)  # the first view: half from the front, a little from above
+
+
+def motion_html(joints: np.ndarray, spec: DatasetSpec, title: str, fps: float | None = None) -> str:
+    """One HTML document that plays joints [T, J, 3] (metres, y up) under the sentence `title`, at `fps` (the spec's).
+
+    The address may end in `#frame=30` or `#frame=30&view=side` (front, side, top): the page then opens paused there.
+    Scripts find `window.motionPage = {seek(frame), play(), pause(), frame(), frames, fps}`.
+    """
+    joints = _checked(joints, spec)
+    fps = float(spec.fps if fps is None else fps)
+    if not (math.isfinite(fps) and fps > 0):
+        raise ValueError(f"fps must be a positive number, not {fps}")
+    motion = {
+        "fps": fps,
+        "frames": len(joints),
+        "parents": spec.parents,
+        "sides": [spec.side(joint) for joint in range(spec.joints)],
+        "head": spec.joint_names.index("head"),
+        "heading": _heading(joints[0], spec),
+        "yaw": YAW,
+        "pitch": PITCH,
+        # Whole millimetres: below what the eye or the capture can tell, and two thirds of the size of JSON numbers.
+        "millimetres": base64.b64encode(np.rint(joints * 1000).astype("<i4").tobytes()).decode(),
+    }
+    fields = {
+        "TITLE": html.escape(title.strip() or "untitled motion"),
+        "MOTION": json.dumps(motion, separators=(",", ":")).replace("<", "\\u003c"),  # "</script>" would end the script
+        **{side.upper(): colour for side, colour in COLOURS.items()},
+    }
+    # One pass, so that a field's own text is never taken for another field's place.
+    return re.sub(r"__([A-Z]+)__", lambda match: fields[match[1]], TEMPLATE.read_text(encoding="utf-8"))
+
+
+def motion_picture(joints: np.ndarray, spec: DatasetSpec, title: str, frames: int = 6) -> Figure:
+    """`frames` poses of joints [T, J, 3] (metres, y up), evenly spread from first to last, side by side.
+
+    Each pose stands in the middle of its own axes; the floor's metre grid stays in the world, so travel shows. The
+    figure belongs to no pyplot state: it can be made in any thread, saved with `savefig` or given to TensorBoard.
+    """
+    joints = _checked(joints, spec)
+    if frames < 1:
+        raise ValueError(f"frames must be at least 1, not {frames}")
+    chosen = np.unique(np.linspace(0, len(joints) - 1, frames).round().astype(int))
+    view = _view_axes(_heading(joints[0], spec) + YAW, PITCH)
+
+    ground = joints[:, 0] * (1, 0, 1)  # [T, 3] the root on the floor
+    poses = (joints[chosen] - ground[chosen, None]) @ view.T  # [n, J, 3] right, up, towards the eye
+    margin = 0.25  # metres: half a head, or a hand beyond its wrist, and some air
+    half = max(abs(poses[..., 0]).max() + margin, 0.6)
+    low = min(poses[..., 1].min(), -half * math.sin(PITCH)) - 0.05
+    high = poses[..., 1].max() + margin
+
+    lines = textwrap.wrap(title, 22 * len(chosen) + 10) or [""]
+    inches = 1.9 / (2 * half)  # per metre
+    top = 0.26 * len(lines) + 0.1
+    height = (high - low) * inches + top + 0.3
+    figure = Figure(figsize=(1.9 * len(chosen), height), dpi=120, facecolor="white")
+    FigureCanvasAgg(figure)
+    # A sentence is text: "$" in it starts no formula.
+    figure.suptitle("\n".join(lines), y=1 - 0.08 / height, va="top", fontsize=11, color="#1d232b", parse_math=False)
+    for column, (frame, pose) in enumerate(zip(chosen, poses)):
+        box = (column / len(chosen), 0.3 / height, 1 / len(chosen), (height - top - 0.3) / height)
+        axes = figure.add_axes(box, xlim=(-half, half), ylim=(low, high), aspect="equal")
+        axes.axis("off")
+        _draw_floor(axes, ground, frame, view, radius=0.97 * half)
+        _draw_pose(axes, pose, spec, points=72 * inches)
+        axes.text(0, low, f"{frame / spec.fps:.1f} s", ha="center", va="top", fontsize=8, color="#5f6874")
+    return figure
+
+
+def _checked(joints: np.ndarray, spec: DatasetSpec) -> np.ndarray:
+    """Joints as float64 [T, J, 3], or a `ValueError` that says what is wrong with them."""
+    joints = np.asarray(joints, dtype=np.float64)
+    if joints.ndim != 3 or joints.shape[1:] != (spec.joints, 3) or len(joints) == 0:
+        raise ValueError(
+            f"joints must have shape [T, {spec.joints}, 3] with T >= 1 for {spec.name!r}, not {list(joints.shape)}"
+        )
+    if not np.isfinite(joints).all():
+        raise ValueError("joints must be finite: there are NaN or infinite positions")
+    return joints
+
+
+def _heading(pose: np.ndarray, spec: DatasetSpec) -> float:
+    """Angle about y, in radians from +z towards +x, that a pose [J, 3] faces."""
+    right_hip, left_hip, right_shoulder, left_shoulder = pose[list(spec.face_joints)]
+    left = (left_hip - right_hip) + (left_shoulder - right_shoulder)
+    forward = np.cross(left, (0, 1, 0))
+    return float(math.atan2(forward[0], forward[2]))
+
+
+def _view_axes(yaw: float, pitch: float) -> np.ndarray:
+    """[3, 3] rows right, up and towards the eye, for an eye at angle `yaw` about y and `pitch` above the floor."""
+    sin, cos, rise, run = math.sin(yaw), math.cos(yaw), math.sin(pitch), math.cos(pitch)
+    return np.array([(cos, 0, -sin), (-sin * rise, run, -cos * rise), (sin * run, rise, cos * run)])
+
+
+def _draw_floor(axes: Axes, path: np.ndarray, frame: int, view: np.ndarray, radius: float) -> None:
+    """A round piece of floor about `path[frame]`: the metre grid, and the root's path [T, 3], walked part strong."""
+    centre = path[frame]
+    turn = np.linspace(0, 2 * math.pi, 73)
+    rim = radius * np.stack([np.sin(turn), 0 * turn, np.cos(turn)], axis=-1)
+    axes.fill(*(rim @ view.T).T[:2], color="#f2f4f7", linewidth=0, zorder=0)
+    for across, along in ((0, 2), (2, 0)):
+        for metre in range(math.ceil(centre[across] - radius), math.floor(centre[across] + radius) + 1):
+            ends = np.zeros((2, 3))
+            ends[:, across] = metre - centre[across]
+            ends[:, along] = math.sqrt(radius**2 - ends[0, across] ** 2) * np.array([-1, 1])
+            axes.plot(*(ends @ view.T).T[:2], color="#d3dae2", linewidth=0.8, zorder=1)
+    near = np.linalg.norm(path - centre, axis=-1, keepdims=True) <= radius
+    seen = np.where(near, path - centre, np.nan) @ view.T  # NaN breaks the line
+    axes.plot(*seen.T[:2], color="#b9c2cd", linewidth=1.2, zorder=2)
+    axes.plot(*seen[: frame + 1].T[:2], color="#5f6874", linewidth=1.6, zorder=2)
+
+
+def _draw_pose(axes: Axes, pose: np.ndarray, spec: DatasetSpec, points: float) -> None:
+    """Limbs of a pose [J, 3] (right, up, towards the eye) with the nearest last; `points` to a metre on paper."""
+    nearness = {joint: (pose[joint, 2] + pose[spec.parents[joint], 2]) / 2 for joint in range(1, spec.joints)}
+    for order, joint in enumerate(sorted(nearness, key=nearness.get)):
+        ends = pose[[spec.parents[joint], joint], :2].T
+        # A thin white rim lets a near limb stand out from those behind it.
+        for width, colour in ((0.088, "white"), (0.07, COLOURS[spec.side(joint)])):
+            axes.plot(*ends, color=colour, linewidth=width * points, solid_capstyle="round", zorder=3 + order)
+    head = spec.joint_names.index("head")
+    bone = pose[head] - pose[spec.parents[head]]
+    centre = pose[head] + 0.06 * bone / max(np.linalg.norm(bone), 1e-6)
+    order = 3 + sum(nearness[joint] < centre[2] for joint in nearness)
+    axes.plot(
+        *centre[:2], "o", color=COLOURS["middle"], markersize=0.21 * points, markeredgecolor="white", zorder=order
+    )
