@@ -22,7 +22,7 @@ from models.vqvae import VQVAE, VQConfig, load_vqvae, vqvae_checkpoint
 from options.flags import parse
 from options.option_vq import VQOptions
 from utils.checkpoint import save_checkpoint
-from utils.losses import reconstruction_loss, root_aligned_error
+from utils.losses import displacement_error, reconstruction_loss, root_aligned_error
 from utils.motion import features_to_joints
 from utils.runtime import Run, autocast, fail, pick_device, pick_precision, seed_everything
 from utils.schedule import learning_rate
@@ -119,10 +119,12 @@ def main() -> None:
             "commit": out.loss,
         }
         loss = losses["features"] + options.loss_vel * losses["positions"] + options.commit * losses["commit"]
-        if options.loss_joint:
+        if options.loss_joint or options.loss_step:
             metric, wanted = (features_to_joints(model.denormalise(x), spec) for x in (restored, motion))
-            losses["joints"] = root_aligned_error(metric, wanted, mask) * spec.metres_per_unit * 10  # decimetres
-            loss = loss + options.loss_joint * losses["joints"]
+            decimetres = spec.metres_per_unit * 10  # brings these losses to the size of the others
+            losses["joints"] = root_aligned_error(metric, wanted, mask) * decimetres
+            losses["steps"] = displacement_error(metric, wanted, mask) * decimetres
+            loss = loss + options.loss_joint * losses["joints"] + options.loss_step * losses["steps"]
 
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

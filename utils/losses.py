@@ -20,3 +20,12 @@ def root_aligned_error(joints: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Mean distance of joints [B, T, J, 3] from the target's, roots put together, in the joints' unit."""
     difference = (joints - joints[..., :1, :]) - (target - target[..., :1, :])
     return masked_mean(difference.norm(dim=-1), mask)
+
+
+def displacement_error(joints: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean distance of each joint's step from frame to frame, [B, T, J, 3] in the world, from the target's.
+
+    It holds still what stands still: a foot that slides costs here, however right its pose.
+    """
+    difference = (joints[:, 1:] - joints[:, :-1]) - (target[:, 1:] - target[:, :-1])
+    return masked_mean(difference.norm(dim=-1), mask[:, 1:])

@@ -1,0 +1,206 @@
+"""The masked transformer: text and a row of ids, some of them MASK, to logits of every position (spec/model.md 2).
+
+Axes: B batch, L ids of a row, N words, S text width, C code width, E width, H heads, K codes.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.ids import SPECIAL_IDS, pad_id
+from utils.checkpoint import load_checkpoint, load_state
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    codes: int = 8192  # K
+    code_dim: int = 32  # C
+    text_dim: int = 512  # S
+    width: int = 1024  # E
+    heads: int = 16
+    layers: int = 9  # the second stack has this many, the first this many less the local ones
+    local_layers: int = 2  # of cross-attention to the words
+    ff_rate: int = 4
+    row_length: int = 50  # ids of a row: at most 49 motion tokens, END, PAD
+    dropout: float = 0.1
+    mask_words: bool = True  # cross-attention leaves padding of the words out; the released models attend to it
+
+
+def sinusoids(positions: int, width: int) -> Tensor:
+    """[positions, width]: sin on even, cos on odd channels, frequencies exp(-ln(10000) 2i / width)."""
+    frequency = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
+    angle = torch.arange(positions)[:, None] * frequency
+    return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of x [B, L, E] to `source` [B, N, E]; `visible` [B, N] says which keys exist."""
+
+    def __init__(self, width: int, heads: int, dropout: float):
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.proj = nn.Linear(width, width)
+        self.output_dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, source: Tensor, visible: Tensor | None) -> Tensor:
+        q, k, v = (
+            layer(y).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, L or N, E / H]
+            for layer, y in ((self.query, x), (self.key, source), (self.value, source))
+        )
+        mask = None if visible is None else visible[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=self.dropout if self.training else 0.0)
+        return self.output_dropout(self.proj(mixed.transpose(1, 2).flatten(2)))
+
+
+class Block(nn.Module):
+    """Pre-norm attention and MLP, each added to its input: among the ids themselves, or to the words."""
+
+    def __init__(self, width: int, heads: int, ff_rate: int, dropout: float, cross: bool = False):
+        super().__init__()
+        self.ln1, self.ln2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.ln3 = nn.LayerNorm(width) if cross else None  # of the words
+        self.attn = Attention(width, heads, dropout)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, ff_rate * width), nn.GELU(), nn.Linear(ff_rate * width, width), nn.Dropout(dropout)
+        )
+
+    def forward(self, x: Tensor, visible: Tensor | None, words: Tensor | None = None) -> Tensor:
+        normal = self.ln1(x)
+        x = x + self.attn(normal, normal if words is None else self.ln3(words), visible)
+        return x + self.mlp(self.ln2(x))
+
+
+class MaskedTransformer(nn.Module):
+    """(ids, sentence, words, visible) to logits. The codebook is the tokenizer's, and frozen."""
+
+    def __init__(self, config: TransformerConfig, codebook: Tensor | None = None):
+        super().__init__()
+        self.config = config
+        width = config.width
+        sizes = (width, config.heads, config.ff_rate, config.dropout)
+        self.register_buffer("codebook", torch.zeros(config.codes, config.code_dim))
+        if codebook is not None:
+            self.codebook.copy_(codebook)
+        self.learn_tok_emb = nn.Embedding(SPECIAL_IDS, config.code_dim)  # END, PAD, MASK
+        self.to_emb = nn.Linear(config.code_dim, width)
+        self.cond_emb = nn.Linear(config.text_dim, width)
+        self.word_emb = nn.Linear(config.text_dim, width)
+        self.cross_att = nn.ModuleList(Block(*sizes, cross=True) for _ in range(config.local_layers))
+        self.blocks = nn.ModuleList(Block(*sizes) for _ in range(2 * config.layers - config.local_layers))
+        self.ln_f = nn.LayerNorm(width)
+        self.head = nn.Linear(width, config.codes, bias=False)
+        self.register_buffer("positions", sinusoids(config.row_length + 1, width), persistent=False)
+        self.apply(_initialise)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """[B, L, E]: a code takes its codebook vector, END, PAD and MASK a learned one."""
+        table = torch.cat((self.codebook, self.learn_tok_emb.weight.to(self.codebook.dtype)))
+        return self.to_emb(F.embedding(ids, table))
+
+    def forward(
+        self, ids: Tensor, sentence: Tensor, words: Tensor, visible: Tensor | None = None, word_mask: Tensor | None = None
+    ) -> Tensor:
+        """Logits [B, L, K] of ids [B, L] given sentence [B, S] and words [B, N, S].
+
+        visible [B, L]: ids that exist (default: all but PAD). word_mask [B, N]: words that do (default: all).
+        Raises ValueError for a row longer than the model's.
+        """
+        if ids.shape[1] > self.config.row_length:
+            raise ValueError(f"a row has at most {self.config.row_length} ids, not {ids.shape[1]}")
+        if visible is None:
+            visible = ids != pad_id(self.config.codes)
+        length = ids.shape[1]
+        x = self.embed(ids)  # [B, L, E]
+        if self.cross_att:
+            x = x + self.positions[:length]
+            words = self.word_emb(words)  # [B, N, E]
+            word_mask = word_mask if self.config.mask_words else None
+            for block in self.cross_att:
+                x = block(x, word_mask, words)
+        x = torch.cat((self.cond_emb(sentence)[:, None], x), dim=1) + self.positions[: length + 1]  # [B, 1 + L, E]
+        visible = F.pad(visible, (1, 0), value=True)
+        for block in self.blocks:
+            x = block(x, visible)
+        return self.head(self.ln_f(x[:, 1:]))  # [B, L, K]
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+class Stage2(NamedTuple):
+    """A stage-2 file: the transformer, its text encoder's part of the file (None in the released ones), the dataset."""
+
+    model: MaskedTransformer
+    text: dict | None
+    dataset: str | None
+
+
+def transformer_checkpoint(model: MaskedTransformer, text: dict, dataset: str) -> dict:
+    """What `load_stage2` reads: weights, config, text encoder, dataset's name."""
+    return {"trans": model.state_dict(), "config": asdict(model.config), "text": text, "dataset": dataset}
+
+
+def load_stage2(path: str | Path, device: str | torch.device = "cpu") -> Stage2:
+    """A transformer ready for use, from a checkpoint of ours or of the published layout (spec/model.md 5).
+
+    Raises ValueError for a file that is no stage-2 checkpoint.
+    """
+    content = load_checkpoint(path)
+    if not isinstance(content.get("trans"), dict):
+        raise ValueError(f"{path} is no stage-2 checkpoint: it has no 'trans' ({', '.join(map(str, list(content)[:5]))})")
+    state, config = content["trans"], content.get("config")
+    if config is None:
+        state, config = from_published(state, path)
+    else:
+        config = TransformerConfig(**config)
+    model = MaskedTransformer(config)
+    load_state(model, state, path)
+    return Stage2(model.to(device).eval(), content.get("text"), content.get("dataset"))
+
+
+def load_transformer(path: str | Path, device: str | torch.device = "cpu") -> MaskedTransformer:
+    """The transformer of a stage-2 file, without its text encoder."""
+    return load_stage2(path, device).model
+
+
+def from_published(state: dict[str, Tensor], path: str | Path) -> tuple[dict[str, Tensor], TransformerConfig]:
+    """Our names and the sizes of a released checkpoint, read off its names and shapes.
+
+    The number of heads is in no shape: widths of 64 a head, as released, except in the small files made for tests.
+    """
+    try:
+        width, text_dim = state["trans_base.cond_emb.weight"].shape
+        codebook = state["trans_base.vqvae.vqvae.quantizer.codebook"]
+        row_length = len(state["trans_base.pos_embed.embed"]) - 1
+        hidden = len(state["trans_base.blocks.0.mlp.0.weight"])
+    except KeyError as error:
+        raise ValueError(f"{path} is no stage-2 checkpoint: it lacks {error}") from error
+    base, layers, local = (
+        len({name.split(".")[2] for name in state if name.startswith(prefix)})
+        for prefix in ("trans_base.blocks.", "trans_head.blocks.", "trans_base.cross_att.")
+    )
+    ours = {"codebook": codebook}
+    for name, value in state.items():
+        stack, _, rest = name.partition(".")
+        if rest.startswith(("vqvae.", "pos_embed")) or rest.endswith("attn.mask"):
+            continue  # the tokenizer again, fixed sinusoids, and tensors that nothing reads
+        if stack == "trans_head" and rest.startswith("blocks."):
+            number, rest = rest.split(".", 2)[1:]
+            rest = f"blocks.{base + int(number)}.{rest}"
+        ours[rest] = value
+    config = TransformerConfig(
+        codes=len(codebook), code_dim=codebook.shape[1], text_dim=text_dim, width=width,
+        heads=max(1, width // 64) if width >= 256 else 4, layers=layers, local_layers=local, ff_rate=hidden // width,
+        row_length=row_length, mask_words=False,
+    )  # fmt: skip
+    return ours, config
