@@ -22,9 +22,10 @@ from models.vqvae import VQVAE, VQConfig, load_vqvae, vqvae_checkpoint
 from options.flags import parse
 from options.option_vq import VQOptions
 from utils.checkpoint import save_checkpoint
+from utils.errors import fail
 from utils.losses import displacement_error, reconstruction_loss, root_aligned_error
 from utils.motion import features_to_joints
-from utils.runtime import Run, autocast, fail, pick_device, pick_precision, seed_everything
+from utils.runtime import Run, autocast, pick_device, pick_precision, seed_everything
 from utils.schedule import learning_rate
 from utils.visualize import motion_picture
 
@@ -38,9 +39,7 @@ def build_model(options: VQOptions, dim: int) -> VQVAE:
     conv = ConvConfig(
         options.width, options.depth, options.down_t, options.dilation_growth_rate, options.vq_act, options.vq_norm
     )
-    return VQVAE(
-        VQConfig(dim, options.nb_code, options.code_dim, conv, options.quantizer, options.mu, options.beta)
-    )
+    return VQVAE(VQConfig(dim, options.nb_code, options.code_dim, conv, options.quantizer, options.mu, options.beta))
 
 
 @torch.no_grad()
@@ -95,7 +94,9 @@ def main() -> None:
     weights = list(model.parameters())
     optimizer = torch.optim.AdamW(weights, options.lr, betas=(0.9, 0.99), weight_decay=options.weight_decay, fused=True)
     run = Run(f"{options.out_dir}/vq/{options.exp_name}", options)
-    run.say(f"{len(train_clips)} clips to train on, {len(val_clips)} to validate, {sum(p.numel() for p in weights):,} weights")
+    run.say(
+        f"{len(train_clips)} clips to train on, {len(val_clips)} to validate, {sum(p.numel() for p in weights):,} weights"
+    )
 
     # --- training ---------------------------------------------------------------------------------------------------
     best, since = math.inf, time.time()

@@ -57,7 +57,7 @@ def read_split(spec: DatasetSpec, folder: Path, split: str) -> list[Clip]:
     outside the spec's lengths are left out; missing and broken files are named once on stderr and counted.
     """
     clips, problems = [], []
-    for name in tqdm(split_names(folder, split), desc=f"reading {split}", unit="clip", leave=False):
+    for name in tqdm(split_names(folder, split), desc=f"reading {split}", unit="clip", leave=False, disable=None):
         try:
             motion = _read_motion(features_path(folder, name), spec)
             stretches = _read_captions(text_path(folder, name), spec.fps, len(motion))

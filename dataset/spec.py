@@ -4,6 +4,7 @@ A `DatasetSpec` says how a skeleton is built, how fast it moves and where its fi
 takes a spec and asks it. Figures: `spec/data.md` 1, 3 and 4 of the project's specification.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +14,7 @@ AXES = {"x": 0, "y": 1, "z": 2}
 
 
 def _directions(text: str) -> tuple[tuple[int, int, int], ...]:
-    """"+x -y" to unit vectors, the root's own (0, 0, 0) first."""
+    """ "+x -y" to unit vectors, the root's own (0, 0, 0) first."""
     vectors = [(0, 0, 0)]
     for word in text.split():
         vector = [0, 0, 0]
@@ -42,10 +43,16 @@ class DatasetSpec:
     lower_joints: tuple[int, ...]  # with the root first: what the upper-body model takes as given
     min_frames: int  # clips shorter than this are not used
     max_frames: int = 199  # nor longer ones
+    kind_pattern: str | None = None  # what clips of one kind share in their names, where names tell (a regex group)
 
     @property
     def joints(self) -> int:
         return len(self.joint_names)
+
+    def kind(self, name: str) -> str | None:
+        """The kind of a clip by its name, None where names do not tell; a clip and its mirror image are of one kind."""
+        found = re.search(self.kind_pattern, name) if self.kind_pattern else None
+        return found.group(1) if found else None
 
     @property
     def dim(self) -> int:
@@ -71,7 +78,7 @@ class DatasetSpec:
         )
 
     def side(self, joint: int) -> str:
-        """"left", "right" or "middle"."""
+        """ "left", "right" or "middle"."""
         word = self.joint_names[joint].split("_")[0]
         return word if word in ("left", "right") else "middle"
 
@@ -137,7 +144,13 @@ _SMPL = dict(
 )  # fmt: skip
 
 T2M = DatasetSpec(name="t2m", folder="dataset/HumanML3D", min_frames=40, **_SMPL)
-BANDAI = DatasetSpec(name="bandai", folder="dataset/BandaiNamco", min_frames=40, **_SMPL)
+BANDAI = DatasetSpec(
+    name="bandai",
+    folder="dataset/BandaiNamco",
+    min_frames=40,
+    kind_pattern=r"dataset-[12]_([a-z-]+)_[a-z-]+_\d+",
+    **_SMPL,
+)
 KIT = DatasetSpec(
     name="kit",
     folder="dataset/KIT-ML",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.ids import SPECIAL_IDS, pad_id
-from utils.checkpoint import load_checkpoint, load_state
+from utils.checkpoint import build_config, load_checkpoint, load_state
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,12 @@ class MaskedTransformer(nn.Module):
         return self.to_emb(F.embedding(ids, table))
 
     def forward(
-        self, ids: Tensor, sentence: Tensor, words: Tensor, visible: Tensor | None = None, word_mask: Tensor | None = None
+        self,
+        ids: Tensor,
+        sentence: Tensor,
+        words: Tensor,
+        visible: Tensor | None = None,
+        word_mask: Tensor | None = None,
     ) -> Tensor:
         """Logits [B, L, K] of ids [B, L] given sentence [B, S] and words [B, N, S].
 
@@ -157,12 +162,14 @@ def load_stage2(path: str | Path, device: str | torch.device = "cpu") -> Stage2:
     """
     content = load_checkpoint(path)
     if not isinstance(content.get("trans"), dict):
-        raise ValueError(f"{path} is no stage-2 checkpoint: it has no 'trans' ({', '.join(map(str, list(content)[:5]))})")
+        raise ValueError(
+            f"{path} is no stage-2 checkpoint: it has no 'trans' ({', '.join(map(str, list(content)[:5]))})"
+        )
     state, config = content["trans"], content.get("config")
     if config is None:
         state, config = from_published(state, path)
     else:
-        config = TransformerConfig(**config)
+        config = build_config(TransformerConfig, config, path)
     model = MaskedTransformer(config)
     load_state(model, state, path)
     return Stage2(model.to(device).eval(), content.get("text"), content.get("dataset"))

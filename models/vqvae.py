@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from models.encdec import ConvConfig, Decoder, Encoder
 from models.ids import length_mask, pad_id, token_count
 from models.quantize import Quantizer
-from utils.checkpoint import load_checkpoint, load_state
+from utils.checkpoint import build_config, load_checkpoint, load_state
 
 
 @dataclass(frozen=True)
@@ -143,16 +143,16 @@ def load_vqvae(
     if not isinstance(content.get("net"), dict):
         raise ValueError(f"{path} is no stage-1 checkpoint: it has no 'net' ({', '.join(map(str, list(content)[:5]))})")
     state = {name.removeprefix("vqvae."): value for name, value in content["net"].items()}
-    config = content.get("config")
-    config = read_config(config) if config else infer_config(state, path)
+    config = read_config(content["config"], path) if "config" in content else infer_config(state, path)
     model = VQVAE(config)
     load_state(model, state, path, optional=("mean", "std", *TRAINING_STATE))
     model.set_statistics(content.get("mean", mean), content.get("std", std))
     return model.to(device).eval()
 
 
-def read_config(config: dict) -> VQConfig:
-    return VQConfig(**{**config, "conv": ConvConfig(**config["conv"])})
+def read_config(config: dict, path: str | Path) -> VQConfig:
+    """The config in a checkpoint of ours."""
+    return build_config(VQConfig, {**config, "conv": build_config(ConvConfig, config.get("conv"), path)}, path)
 
 
 def infer_config(state: dict[str, Tensor], path: str | Path) -> VQConfig:

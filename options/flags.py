@@ -4,7 +4,9 @@ import argparse
 import dataclasses
 import types
 import typing
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
+
+from utils.errors import fail
 
 Options = TypeVar("Options")
 
@@ -14,14 +16,22 @@ def flag(default: Any, help: str, choices: tuple | None = None) -> Any:
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; argparse would print every flag before it."""
+
+    def error(self, message: str) -> NoReturn:
+        fail(f"{message} (see {self.prog} --help)")
+
+
 def parse(cls: type[Options], description: str | None, argv: list[str] | None = None) -> Options:
     """The options class filled from the command line: field `warm_up_iter: int` is `--warm-up-iter N`.
 
     A field of type bool becomes a switch, a tuple takes any number of values. Wrong flags end with status 2.
     """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     hints = typing.get_type_hints(cls)
-    for field in dataclasses.fields(cls):
+    fields = dataclasses.fields(cls)
+    for field in fields:
         kind = hints[field.name]
         names = {"dest": field.name, "default": field.default, "help": field.metadata["help"]}
         option = "--" + field.name.replace("_", "-")
@@ -32,12 +42,15 @@ def parse(cls: type[Options], description: str | None, argv: list[str] | None = 
             kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
         many = typing.get_origin(kind) is tuple
         element = typing.get_args(kind)[0] if many else kind
+        if many:
+            names["default"] = None  # what is given replaces the default instead of extending it
         if field.default not in (None, (), ""):
             shown = " ".join(map(str, field.default)) if many else field.default
             names["help"] += f" (default {shown})"
         parser.add_argument(
-            option, type=element, nargs="*" if many else None, choices=field.metadata["choices"],
+            option, type=element, nargs="+" if many else None, action="extend" if many else "store", choices=field.metadata["choices"],
             metavar=None if field.metadata["choices"] else element.__name__.upper(), **names,
         )  # fmt: skip
     values = vars(parser.parse_args(argv))
-    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return cls(**{field.name: field.default if given[field.name] is None else given[field.name] for field in fields})

@@ -24,7 +24,9 @@ class VQOptions:
     weight_decay: float = flag(0.0, "of AdamW")
     commit: float = flag(0.02, "weight of the quantizer's loss")
     loss_vel: float = flag(0.5, "weight of the extra loss on joint positions")
-    loss_joint: float = flag(0.0, "weight of the error of the joints themselves, with the turns summed up (not published)")
+    loss_joint: float = flag(
+        0.0, "weight of the error of the joints themselves, with the turns summed up (not published)"
+    )
     loss_step: float = flag(0.0, "weight of the error of the joints' steps from frame to frame (not published)")
     recons_loss: str = flag("l1_smooth", "loss on the features", choices=tuple(RECONSTRUCTION_LOSSES))
 

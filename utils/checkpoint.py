@@ -2,11 +2,14 @@
 
 import pickle
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from utils.files import write_whole
+
+Config = TypeVar("Config")
 
 
 def load_checkpoint(path: str | Path) -> dict:
@@ -27,6 +30,14 @@ def load_checkpoint(path: str | Path) -> dict:
 def save_checkpoint(path: str | Path, content: dict) -> None:
     """Write a checkpoint whole or not at all."""
     write_whole(path, lambda temporary: torch.save(content, temporary))
+
+
+def build_config(cls: type[Config], values: dict | None, path: str | Path) -> Config:
+    """The dataclass of a checkpoint's config; ValueError, naming the file, where the fields are not those of `cls`."""
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ValueError(f"{path} was written by another version: its {cls.__name__} does not fit ({error})") from error
 
 
 def load_state(module: nn.Module, state: dict[str, torch.Tensor], path: str | Path, optional: tuple = ()) -> None:

@@ -1,12 +1,11 @@
-"""Device, precision, seeds and the end of a run: decided here once, so that no model or loader has to."""
+"""Device, precision, seeds and logs: decided here once, so that no model or loader has to."""
 
 import dataclasses
 import json
 import random
-import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,14 +13,8 @@ import torch
 from utils.files import write_text
 
 
-def fail(message: str) -> NoReturn:
-    """Leave with one clear line on stderr and status 2: for errors that a person can mend."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
-
-
 def pick_device(name: str = "auto") -> torch.device:
-    """"auto" is the first GPU where there is one, else the CPU. Raises ValueError for a device that is not there."""
+    """ "auto" is the first GPU where there is one, else the CPU. Raises ValueError for a device that is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -45,7 +38,7 @@ def seed_everything(seed: int) -> None:
 
 
 def pick_precision(name: str, device: torch.device) -> str:
-    """"auto" is bfloat16 where the processor or GPU multiplies it faster than float32, else 32."""
+    """ "auto" is bfloat16 where the processor or GPU multiplies it faster than float32, else 32."""
     if name != "auto":
         return name
     if device.type == "cuda":

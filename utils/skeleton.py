@@ -60,9 +60,7 @@ def inverse_kinematics(joints: np.ndarray, spec: DatasetSpec, smooth: bool) -> n
     return rotations
 
 
-def forward_kinematics(
-    rotations: np.ndarray, root: np.ndarray, lengths: np.ndarray, spec: DatasetSpec
-) -> np.ndarray:
+def forward_kinematics(rotations: np.ndarray, root: np.ndarray, lengths: np.ndarray, spec: DatasetSpec) -> np.ndarray:
     """Joints [T, J, 3] of rotations [T, J, 4], root positions [T, 3] and bone lengths [J-1]."""
     offsets = spec.rest_offsets(lengths)
     joints = np.zeros((*rotations.shape[:2], 3))

@@ -29,7 +29,7 @@ from dataset.spec import BANDAI
 from utils.bvh import Bvh, joint_positions, parse_bvh
 from utils.files import write_text, write_whole
 from utils.motion import joints_to_features, mirror_joints
-from utils.runtime import fail
+from utils.errors import fail
 
 NAME = re.compile(r"dataset-[12]_(?P<content>[a-z-]+)_(?P<style>[a-z-]+)_\d+")
 METRES_PER_UNIT = 0.01
@@ -138,7 +138,7 @@ def prepare(source: Path, out: Path) -> None:
     broken, names = [], []
     with ProcessPoolExecutor() as pool:
         jobs = {}
-        for name, text in tqdm(find_clips(source), desc="reading", unit="clip"):
+        for name, text in tqdm(find_clips(source), desc="reading", unit="clip", disable=None):
             if not NAME.fullmatch(name):
                 continue
             names.append(name)
@@ -147,7 +147,7 @@ def prepare(source: Path, out: Path) -> None:
                 jobs[name] = pool.submit(prepare_clip, name, text, out)
         if not names:
             raise ValueError(f"{source} holds no file named like dataset-1_walk_normal_001.bvh")
-        for job in tqdm(jobs.values(), desc="features", unit="clip"):
+        for job in tqdm(jobs.values(), desc="features", unit="clip", disable=None):
             if reason := job.result():
                 broken.append(reason)
                 tqdm.write(f"skipped {reason}", file=sys.stderr)
@@ -155,7 +155,7 @@ def prepare(source: Path, out: Path) -> None:
     by_content = defaultdict(list)
     for name in names:
         by_content[NAME.fullmatch(name)["content"]].append(name)
-    for clips in tqdm(by_content.values(), desc="captions", unit="content"):
+    for clips in tqdm(by_content.values(), desc="captions", unit="content", disable=None):
         count = max(CAPTIONS_PER_CLIP, math.ceil(CAPTIONS_PER_CONTENT / len(clips)))
         for name in clips:
             frames = len(np.load(layout.features_path(out, name), mmap_mode="r"))

@@ -1,16 +1,18 @@
 """Our own grammar of English captions for labelled clips (spec/data.md 4: Bandai-Namco has labels, not sentences).
 
-A caption is a subject, a verb phrase of the content, marks of the style and a place, put together in one of many sentence
-forms. The tables are the language and the functions below only join it. Three kinds of markup in the tables:
+A caption is a subject, a verb phrase of the content, marks of the style and a place, put together in one of many
+sentence forms. The tables are the language and the functions below only join it. Three kinds of markup in the tables:
 
     {walk}     a verb, put into the form that the sentence asks for
     (a|b|)     one of these
-    <hand>     one entry of FRAGMENTS; <his> is the possessive that goes with the subject; <side> is left or right
+    <high>     an entry of FRAGMENTS, or a word that depends on the sentence: <his> the possessive that goes with the
+               subject; <side> left or right, <hand>, <it> and <clock> (clockwise or not) by the content
 
-Lists run from common to rare and are picked from in that spirit, so plain wordings come first and often. What the motions
-really do was looked up in the clips: bye is one raised hand (the right), byebye both hands; guide holds the right arm out
-ahead; respond raises the left hand and keeps it up; call leans forward and shouts, hands at the mouth; the kicks are right
-and spinning; slashes are two-handed; walk-left and walk-right go obliquely without turning, walk-turn-* turn by 90 degrees.
+Lists run from common to rare and are picked from in that spirit, so plain wordings come first and often. What the
+motions really do was looked up in the clips: bye waves one hand (the right), byebye both; guide holds the right arm out
+ahead; respond raises the left hand and keeps it up; call leans forward and shouts, hands at the mouth; the kicks are
+right and spinning; slashes are two-handed; walk-left and walk-right go obliquely without turning, walk-turn-* turns by
+90 degrees. A mirrored clip's caption is `mirror_caption` of the clip's own, since those hands change too.
 """
 
 import random
@@ -62,7 +64,11 @@ _WAVE = [
 ]  # fmt: skip
 
 # Wordings that name no hand: people type them, and one hand is what they mean. They stand with the right hand.
-_RAISE_ANY = ["{raise} (a|one) (hand|arm)", "{lift} (a|one) (hand|arm) <high>", "{put} up (a|one) hand"]
+_RAISE_ANY = [
+    "{raise} (a hand|one hand|an arm|one arm)",
+    "{lift} (a hand|one hand|an arm|one arm) <high>",
+    "{put} up (a|one) hand",
+]
 _WAVE_ANY = [
     "{wave}", "{wave} (at|to) <someone>", "{wave} hello", "{wave} (a|one) hand", "{give} <someone> a wave",
     "{wave} hi", "{greet} <someone> with a wave",
@@ -76,10 +82,10 @@ _SIDESTEP = [
     "{take} <few> (side steps|sideways steps|sidesteps) to the <side>", "{strafe} (to the|) <side>",
     "{go} to the <side>", "{shuffle} (sideways|) to the <side>",
     "{walk} to the <side> (side|while facing forward|without turning)", "{walk} <side>ward",
-    "{drift} (off|) to the <side> while walking", "{walk} <side>wards to the <side>", "{sidle} to the <side>",
+    "{drift} (off|) to the <side> while walking", "{walk} <side>wards", "{sidle} to the <side>",
     "{slide} to the <side>", "{walk} at an angle to the <side>", "{step} (<side>|toward the <side>)",
     "{stroll} to the <side>", "{walk} over to the <side>", "{cross} over to the <side>", "{edge} to the <side>",
-    "{side} {step} to the <side>", "{go} sideways to the <side>",
+    "side {step} to the <side>", "{go} sideways to the <side>",
 ]  # fmt: skip
 
 _TURN = [
@@ -101,12 +107,13 @@ _TURN = [
 
 CONTENTS = {
     "walk": [
-        "{walk}", "{walk} forward", "{walk} (forwards|ahead|straight ahead|straight|straight forward)", "{stroll}",
+        "{walk}", "{walk} forward", "{walk}", "{walk}", "{walk} forward", "{walk}",
+        "{walk} (forwards|ahead|straight ahead|straight|straight forward)", "{stroll}",
         "{step} forward", "{take} <few> steps forward", "{walk} <few> steps", "{take} <few> steps", "{take} a walk",
         "{go} for a walk", "{stride} (forward|ahead|)", "{stroll} (forward|along|around|ahead)",
         "{move} forward (on foot|at a walk)", "{walk} (along|around|about|on|away|past)", "{take} a stroll",
         "{go} for a stroll", "{march} (forward|ahead|)", "{saunter} (along|forward|)", "{amble} (along|forward|)",
-        "{wander} (around|about|along|)", "{pace} forward", "{go} forward (on foot|at a walk|step by step)",
+        "{wander} (around|about|along|)", "{pace} (forward|around)", "{go} forward (on foot|at a walk|step by step)",
         "{walk} in a straight line", "{walk} from one (side|place|spot) to (another|the other)",
         "{advance} (on foot|step by step|at a walk)", "{go} walking", "{head} forward on foot",
         "{proceed} forward on foot", "{tread} (along|forward)", "{put} one foot in front of the other",
@@ -237,7 +244,7 @@ CONTENTS = {
         "{punch}", "{throw} a punch", "{throw} punches",
         "{punch} (the air|forward|an opponent|something|<someone>|hard)", "{box}",
         "{punch} with <his> (fist|fists|hands)", "{do} a (punch|jab|boxing punch)", "{jab}",
-        "{throw} (a few|some|several|two|quick) punches", "{shadow} {box}",
+        "{throw} (a few|some|several|two|quick) punches", "shadow {box}",
         "{hit} (something|an opponent|the air) with <his> (fist|fists)", "{strike} with <his> (fist|fists)",
         "{deliver} a punch", "{box} with an opponent", "{throw} a jab", "{swing} <his> (fist|fists)",
         "{practice} (punches|punching|boxing)", "{thrust} <his> fist forward", "{jab} (forward|with <his> fist)",
@@ -276,21 +283,46 @@ CONTENTS = {
     "wave-right-hand": _WAVE + _WAVE_ANY,
 }  # fmt: skip
 
+# The same as a noun, for captions without a verb: "a tired walk". A right content takes the words of its left one.
+NAMES = {
+    "walk": ["walk", "stroll", "walk forward", "walking motion"],
+    "run": ["run", "jog", "running motion", "jog forward"],
+    "dash": ["sprint", "dash", "sprint forward", "fast dash"],
+    "walk-back": ["backward walk", "walk backward", "walk backwards", "step back", "walk in reverse"],
+    "walk-left": ["side step to the <side>", "walk to the <side>", "step to the <side>", "sidestep to the <side>"],
+    "walk-turn-left": ["<side> turn", "turn to the <side>", "walk with a <side> turn", "<side> turn at a corner"],
+    "bow": ["bow", "bow of the head", "bow from the waist", "bow of greeting"],
+    "bye": ["goodbye wave", "farewell wave", "goodbye gesture", "farewell"],
+    "byebye": ["bye bye wave", "bye bye gesture", "bye bye with both hands", "bye-bye"],
+    "guide": ["guiding gesture", "gesture that shows the way", "gesture to come this way", "guide gesture"],
+    "respond": ["response", "reply", "answer with a raised hand", "responding gesture"],
+    "call": ["call", "shout", "loud shout", "yell", "call to someone"],
+    "kick": ["kick", "karate kick", "spinning kick", "kick with the right foot", "roundhouse kick"],
+    "punch": ["punch", "jab", "boxing punch", "punch with the fist"],
+    "slash": ["slash", "sword slash", "slash with a sword", "sword swing", "sword strike"],
+    "dance-short": ["dance", "short dance", "dance to the music", "little dance", "dance move"],
+    "raise-up-both-hands": ["raise of both hands", "lift of both arms", "hands up gesture"],
+    "raise-up-left-hand": ["raised <side> hand", "raise of the <side> hand", "lift of the <side> arm"],
+    "wave-both-hands": ["wave of both hands", "wave with both hands", "two handed wave", "wave with both arms"],
+    "wave-left-hand": ["wave with the <side> hand", "wave of the <side> hand", "<side> hand wave"],
+}  # fmt: skip
+
 # Verbs of which some form is not by rule; the others double their last letter in -ing and -ed.
 PAST = {
-    "be": "was", "bend": "bent", "bid": "bade", "break": "broke", "bring": "brought", "come": "came", "creep": "crept",
-    "cut": "cut", "do": "did", "fight": "fought", "give": "gave", "go": "went", "hit": "hit", "hold": "held",
-    "keep": "kept", "lead": "led", "let": "let", "make": "made", "put": "put", "run": "ran", "say": "said",
-    "see": "saw", "send": "sent", "shake": "shook", "show": "showed", "slide": "slid", "speed": "sped",
-    "spin": "spun", "stand": "stood", "stick": "stuck", "stride": "strode", "strike": "struck", "swing": "swung",
-    "take": "took", "tell": "told", "throw": "threw", "thrust": "thrust", "tread": "trod", "begin": "began",
-    "sneak": "sneaked", "cast": "cast", "sing": "sang", "get": "got", "leave": "left", "sit": "sat", "fall": "fell",
-    "sprint": "sprinted", "sidestep": "sidestepped", "side-step": "side-stepped",
+    "be": "was", "begin": "began", "bend": "bent", "bid": "bade", "break": "broke", "bring": "brought",
+    "catch": "caught", "come": "came", "creep": "crept", "cut": "cut", "do": "did", "drink": "drank", "eat": "ate",
+    "fall": "fell", "feel": "felt", "fight": "fought", "get": "got", "give": "gave", "go": "went", "have": "had",
+    "hear": "heard", "hit": "hit", "hold": "held", "keep": "kept", "kneel": "knelt", "lead": "led", "make": "made",
+    "put": "put", "run": "ran", "say": "said", "see": "saw", "send": "sent", "shake": "shook", "show": "showed",
+    "side-step": "side-stepped", "sidestep": "sidestepped", "sing": "sang", "sit": "sat", "slide": "slid",
+    "speed": "sped", "spin": "spun", "stand": "stood", "stick": "stuck", "stride": "strode", "strike": "struck",
+    "swing": "swung", "take": "took", "tell": "told", "throw": "threw", "thrust": "thrust", "tread": "trod",
+    "withdraw": "withdrew",
 }  # fmt: skip
 DOUBLED = {
-    "bid", "bob", "chop", "cup", "cut", "get", "hit", "jab", "jog", "let", "put", "run", "sidestep", "side-step", "sit",
-    "skip", "slap", "spin", "step", "stop", "strut", "trot", "wag", "plod", "clap", "flap", "drag", "begin", "hop",
-    "nod", "spar", "swim", "grab", "dip", "slip", "trip", "limp-hop",
+    "begin", "bid", "chop", "clap", "cup", "cut", "drag", "flap", "get", "hit", "hop", "hug", "jab", "jog", "nod",
+    "plod", "put", "run", "side-step", "sidestep", "sit", "skip", "spin", "squat", "step", "stop", "strut", "trot",
+    "wag",
 }  # fmt: skip
 
 # --- Who does it -----------------------------------------------------------------------------------------------------
@@ -317,7 +349,7 @@ POSSESSIVES = {"neutral": ["their", "his", "her"], "man": ["his"], "woman": ["he
 
 # --- How it is done --------------------------------------------------------------------------------------------------
 
-# Per style: adjectives of the subject; adverbs (one word: before the verb, after it, or last); tails (last); gait, tails
+# Per style: adjectives of the subject; adverbs (one word: before the verb, after it, or last); tails; gait, tails
 # that speak of steps or pace (travelling contents only); walk, verbs that say "walk" in this style; subjects with their
 # group; who, the groups that do not contradict the style (all of them by default).
 STYLES = {
@@ -337,8 +369,9 @@ STYLES = {
     ),
     "sad": dict(
         adjectives=["sad", "unhappy", "depressed", "gloomy", "upset", "sorrowful", "heartbroken"],
-        adverbs=["sadly", "slowly", "gloomily", "unhappily", "sorrowfully", "miserably", "dejectedly"],
-        tails=["in a sad mood", "while feeling sad", "in a sad way", "looking down", "looking sad", "with a hanging head",
+        adverbs=["sadly", "slowly", "slowly", "gloomily", "unhappily", "sorrowfully", "miserably", "dejectedly"],
+        tails=["in a sad mood", "while feeling sad", "in a sad way", "looking down", "looking sad",
+               "with a hanging head",
                "as if about to cry", "with sadness", "feeling down"],
         gait=["with slow heavy steps", "at a slow pace", "with dragging feet"],
         walk=["trudge", "shuffle", "plod"],
@@ -361,7 +394,7 @@ STYLES = {
     ),
     "not-confident": dict(
         adjectives=["shy", "timid", "nervous", "unsure", "insecure", "anxious", "hesitant", "unconfident"],
-        adverbs=["nervously", "timidly", "shyly", "hesitantly", "cautiously", "slowly", "meekly", "awkwardly"],
+        adverbs=["nervously", "timidly", "shyly", "slowly", "hesitantly", "cautiously", "meekly", "awkwardly"],
         tails=["without confidence", "with no confidence", "in an unsure way", "lacking confidence", "as if afraid",
                "while feeling nervous", "in a timid way", "as if unsure"],
         gait=["with small unsure steps", "with hesitant steps", "with careful steps"],
@@ -370,7 +403,8 @@ STYLES = {
     "masculine": dict(
         adjectives=["masculine", "manly", "strong", "tough", "macho", "burly", "muscular"],
         adverbs=["strongly", "powerfully", "firmly", "boldly", "sturdily"],
-        tails=["in a masculine way", "like a man", "in a manly way", "like a tough guy", "with strength", "like a macho man",
+        tails=["in a masculine way", "like a man", "in a manly way", "like a tough guy", "with strength",
+               "like a macho man",
                "in a masculine manner"],
         gait=["with wide steps", "with a masculine gait", "with big strong steps", "with long strides"],
         walk=["stride", "march"],
@@ -398,10 +432,11 @@ STYLES = {
     ),
     "elderly": dict(
         adjectives=["old", "elderly", "aged", "senior", "frail", "weak"],
-        adverbs=["slowly", "feebly", "weakly", "carefully", "stiffly", "frailly"],
+        adverbs=["slowly", "slowly", "feebly", "weakly", "carefully", "stiffly", "frailly"],
         tails=["like an old man", "like an old person", "like an elderly person", "with a bent back", "with difficulty",
                "as if very old", "with stiff joints", "like a grandfather", "like an old woman", "with a hunched back"],
-        gait=["with slow steps", "with short steps", "at a slow pace", "with shaky steps", "with small shuffling steps"],
+        gait=["with slow steps", "with short steps", "at a slow pace", "with shaky steps",
+              "with small shuffling steps"],
         walk=["shuffle", "hobble", "totter"],
         subjects=[("old man", "man"), ("old woman", "woman"), ("old person", "neutral"), ("elderly man", "man"),
                   ("elderly woman", "woman"), ("elderly person", "neutral"), ("old lady", "woman"),
@@ -410,7 +445,7 @@ STYLES = {
     ),
     "tired": dict(
         adjectives=["tired", "weary", "sleepy", "worn out", "drowsy", "fatigued"],
-        adverbs=["tiredly", "slowly", "wearily", "sluggishly", "lazily", "sleepily", "listlessly"],
+        adverbs=["slowly", "tiredly", "slowly", "wearily", "sluggishly", "lazily", "sleepily", "listlessly"],
         tails=["with little energy", "as if tired", "while feeling tired", "in a tired way", "with drooping shoulders",
                "looking tired", "as if sleepy", "after a long day"],
         gait=["with heavy steps", "with dragging feet", "at a slow pace", "with tired legs"],
@@ -419,15 +454,18 @@ STYLES = {
     "exhausted": dict(
         adjectives=["exhausted", "worn out", "drained", "tired", "weary", "weak", "fatigued"],
         adverbs=["exhaustedly", "wearily", "slowly", "tiredly", "weakly", "limply", "sluggishly"],
-        tails=["with no energy left", "as if exhausted", "out of exhaustion", "out of breath", "while feeling exhausted",
-               "in an exhausted way", "as if about to collapse", "with the last of <his> strength", "looking exhausted"],
+        tails=["with no energy", "as if exhausted", "out of exhaustion", "out of breath",
+               "while feeling exhausted",
+               "in an exhausted way", "as if about to collapse", "with the last of <his> strength",
+               "looking exhausted"],
         gait=["with heavy steps", "with dragging feet", "with exhausted legs", "with staggering steps"],
         walk=["trudge", "stagger", "plod", "stumble"],
     ),
     "active": dict(
         adjectives=["active", "energetic", "lively", "vigorous", "excited", "sporty", "athletic"],
-        adverbs=["energetically", "actively", "quickly", "briskly", "vigorously", "lively", "eagerly"],
-        tails=["with energy", "full of energy", "with a lot of energy", "in an active way", "in an energetic way", "fast",
+        adverbs=["quickly", "energetically", "actively", "quickly", "briskly", "vigorously", "lively", "eagerly"],
+        tails=["with energy", "full of energy", "with a lot of energy", "in an active way", "in an energetic way",
+               "fast",
                "with vigor", "in a lively way"],
         gait=["at a brisk pace", "with quick steps", "at a fast pace", "with lively steps", "in a hurry"],
         walk=["march", "stride"],
@@ -464,7 +502,8 @@ STYLES = {
     "youthful": dict(
         adjectives=["young", "youthful", "fresh", "carefree", "lively", "spirited"],
         adverbs=["youthfully", "lightly", "spiritedly", "freshly", "nimbly", "cheerfully"],
-        tails=["like a young person", "with youthful energy", "in a youthful way", "like a teenager", "in a carefree way",
+        tails=["like a young person", "with youthful energy", "in a youthful way", "like a teenager",
+               "in a carefree way",
                "full of life", "like a young man"],
         gait=["with light steps", "with youthful steps", "with a light gait"],
         subjects=[("young man", "man"), ("young woman", "woman"), ("young person", "neutral"), ("teenager", "neutral"),
@@ -476,13 +515,16 @@ STYLES["masculinity"] = STYLES["masculine"]
 STYLES["old"] = STYLES["elderly"]
 
 # A dash is fast whatever its style: what says otherwise is left out of it.
-SLOW = ("slow", "sluggish", "lazi", "feebl", "careful", "cautious", "calm", "casual", "relaxed", "creep", "normal pace")
+SLOW = {
+    "slow", "sluggish", "lazi", "feebl", "careful", "cautious", "calm", "casual", "relaxed", "normal pace", "heavy",
+    "dragging", "small",
+}  # fmt: skip
 
 # Adjectives and adverbs that "very" goes with.
-INTENSE = set(
-    "slowly quickly carefully weakly heavily nervously happily sadly angrily proudly gently tired old happy sad angry proud"
-    " shy nervous strong energetic elegant weak".split()
-)
+INTENSE = {
+    "slowly", "quickly", "carefully", "weakly", "heavily", "nervously", "happily", "sadly", "angrily", "proudly",
+    "gently", "tired", "old", "happy", "sad", "angry", "proud", "shy", "nervous", "strong", "energetic", "elegant",
+}  # fmt: skip
 
 # --- Where, and for how long -----------------------------------------------------------------------------------------
 
@@ -567,9 +609,9 @@ def mirror_content(content: str) -> str:
 
 
 def _mirror_word(word: str) -> str:
-    for turn, back in (("counterclockwise", "clockwise"), ("anticlockwise", "clockwise"), ("clockwise", "counterclockwise")):
-        if word == turn:
-            return back
+    turns = {"counterclockwise": "clockwise", "anticlockwise": "clockwise", "clockwise": "counterclockwise"}
+    if word in turns:
+        return turns[word]
     other = {"left": "right", "right": "left"}
     return re.sub(r"(?<![a-z])(left|right)(?=ward|hand|most|$|-)", lambda side: other[side[0]], word)
 
@@ -584,13 +626,15 @@ def _pick(entries: list, rng: random.Random):
 
 def _caption(content: str, style: str, rng: random.Random) -> str:
     look = STYLES[style]
+    if rng.random() < 0.04:
+        return _named(content, style, rng)
     phrase = _choose(_pick(CONTENTS[content], rng), rng)
     marks = _marks(content, style, phrase, rng)
     frame, form = _frame(rng, needs_subject=bool(marks & {"adjective", "subject"}))
     subject, his = _subject(frame, form, look, marks, rng)
 
     if "walk" in marks:
-        phrase = phrase.replace("{walk}", "{%s}" % _pick(look["walk"], rng), 1)
+        phrase = phrase.replace("{walk}", "{" + _pick(look["walk"], rng) + "}", 1)
     if "adverb" in marks:
         phrase = _with_adverb(phrase, _intense(_pick(_fitting(look["adverbs"], content), rng), rng), rng)
     ends = []
@@ -599,19 +643,31 @@ def _caption(content: str, style: str, rng: random.Random) -> str:
     for kind, entries in (("tail", "tails"), ("gait", "gait")):
         if kind in marks:
             tail = _pick(_fitting(look[entries], content), rng)
-            if not set(subject.split()) & set(tail.split()) - {"a", "the"}:  # no old man who walks like an old man
+            if not _stems(f"{subject} {phrase}") & _stems(tail):  # no old man who walks like an old man
                 ends.append(tail)
-    rng.shuffle(ends)
-    words = {
-        "his": his,
-        "hand": "<both hands>" if "both" in content else "<one hand>",
-        "it": "them" if "both" in content else "it",
-        "side": "right" if "right" in content else "left",
-        "clock": "clockwise" if "right" in content else "counterclockwise",
-    }
-    verb = _conjugated(_filled(" ".join([phrase, *ends]), words, rng), form)
+    if rng.random() < 0.25:
+        ends.reverse()
+    verb = _conjugated(_filled(" ".join([phrase, *ends]), content, his, rng), form)
     caption = re.sub(r"\bV\b", verb, re.sub(r"\b[SN]\b", subject, _conjugated(frame, "s")))
     return " ".join(caption.split())
+
+
+def _stems(text: str) -> set[str]:
+    """What tells happily from happy does not count, nor do the little words."""
+    return {word[:4] for word in re.findall(r"[a-z]{3,}", text)} - {"the", "his", "with", "and", "very", "like", "look"}
+
+
+def _named(content: str, style: str, rng: random.Random) -> str:
+    """A caption without a verb: "a tired walk", "a wave of the left hand like a thug"."""
+    look = STYLES[style]
+    name = _pick(NAMES[content.replace("right", "left")], rng)
+    mark = rng.choice(["", "adjective", "tail"])
+    if mark == "adjective":
+        name = f"{rng.choice(_fitting(look['adjectives'][:3], content))} {name}"
+    if mark == "tail":
+        name = f"{name} {_pick(_fitting(look['tails'], content), rng)}"
+    name = _filled(name, content, "the", rng)
+    return rng.choice([f"{_article(name)} {name}", name])
 
 
 def _marks(content: str, style: str, phrase: str, rng: random.Random) -> set[str]:
@@ -622,10 +678,10 @@ def _marks(content: str, style: str, phrase: str, rng: random.Random) -> set[str
     kinds = ["adverb"] * 4 + ["tail"] * 3 + ["adjective"] * 3
     if "subjects" in look:
         kinds += ["subject"] * 4
-    if PLACE_OF.get(content) in ("travel", "sideways"):
+    if PLACE_OF.get(content) in ("travel", "sideways") and _fitting(look["gait"], content):
         kinds += ["gait"] * 2
     if "walk" in look and "{walk}" in phrase:
-        kinds += ["walk"]
+        kinds += ["walk"] * 2
     marks = {rng.choice(kinds)}
     if rng.random() < 0.35:
         marks.add(rng.choice(kinds))
@@ -656,10 +712,13 @@ def _subject(frame: str, form: str, look: dict, marks: set[str], rng: random.Ran
     if "subject" in marks:
         noun, group = _pick(look["subjects"], rng)
     elif "adjective" in marks:
-        noun = f"{_intense(_pick(look['adjectives'], rng), rng)} {noun}"
+        adjective = _intense(_pick(look["adjectives"], rng), rng)
+        relative = rng.random() < 0.12 and "wh" not in frame and "that" not in frame
+        noun = f"{noun} who {rng.choice(['is', 'looks', 'seems'])} {adjective}" if relative else f"{adjective} {noun}"
     elif re.search(r"\bS\b", frame) and rng.random() < 0.3:
         return rng.choice(PRONOUNS[group]), _pick(POSSESSIVES[group], rng)
-    determiner = rng.choices([_article(noun), "the", "this", ""], [70, 20, 2, 8])[0]
+    weights = [70, 20, 2, 8] if frame[0] in "SN" else [1, 0, 0, 0] if " is N" in frame else [70, 30, 0, 0]
+    determiner = rng.choices([_article(noun), "the", "this", ""], weights)[0]
     return f"{determiner} {noun}", _pick(POSSESSIVES[group], rng)
 
 
@@ -671,14 +730,17 @@ def _intense(word: str, rng: random.Random) -> str:
     return f"very {word}" if word in INTENSE and rng.random() < 0.12 else word
 
 
+DIRECTIONS = r"(forwards?|backwards?|back|ahead|straight|sideways|diagonally|to the|towards? the)\b|<side>"
+
+
 def _with_adverb(phrase: str, adverb: str, rng: random.Random) -> str:
     """slowly walk forward, walk slowly forward or walk forward slowly: the middle only before a direction."""
     place = rng.choice(["before", "after", "after", "last", "last"])
     if place == "before":
         return f"{adverb} {phrase}"
-    direction = re.match(r"(\{[\w-]+\}) (?=(forward|backward|ahead|straight|sideways|diagonally|<side>|to(ward)?s? the)\b)", phrase)
+    direction = re.match(rf"(\{{[\w-]+\}}) (?={DIRECTIONS})", phrase)
     if place == "after" and direction:
-        return f"{direction[1]} {adverb} {phrase[direction.end():]}"
+        return f"{direction[1]} {adverb} {phrase[direction.end() :]}"
     return f"{phrase} {adverb}"
 
 
@@ -687,8 +749,15 @@ def _choose(text: str, rng: random.Random) -> str:
     return re.sub(r"\(([^()]*)\)", lambda m: rng.choice(m[1].split("|")), text)
 
 
-def _filled(text: str, words: dict[str, str], rng: random.Random) -> str:
-    """<name> to its word, or to an entry of FRAGMENTS, until none is left."""
+def _filled(text: str, content: str, his: str, rng: random.Random) -> str:
+    """<name> to the word that content and subject give it, or to an entry of FRAGMENTS, until none is left."""
+    words = {
+        "his": his,
+        "hand": "<both hands>" if "both" in content else "<one hand>",
+        "it": "them" if "both" in content else "it",
+        "side": "right" if "right" in content else "left",
+        "clock": "clockwise" if "right" in content else "counterclockwise",
+    }
     while "<" in text:
         text = re.sub(r"<([\w ]+)>", lambda m: words.get(m[1]) or _pick(FRAGMENTS[m[1]], rng), text)
     return text
@@ -702,8 +771,8 @@ def _verb(verb: str, form: str) -> str:
     """A form of a verb: base, s (third person), ing or past."""
     if form == "base":
         return verb
-    if verb == "be" and form == "s":
-        return "is"
+    if form == "s" and verb in ("be", "have"):
+        return {"be": "is", "have": "has"}[verb]
     if form == "past" and verb in PAST:
         return PAST[verb]
     ends_in_y = re.search(r"[^aeiou]y$", verb)
@@ -711,14 +780,14 @@ def _verb(verb: str, form: str) -> str:
         return verb[:-1] + "ies" if ends_in_y else verb + ("es" if re.search(r"(s|x|z|ch|sh|o)$", verb) else "s")
     stem = verb + verb[-1] if verb in DOUBLED else verb
     if form == "ing":
-        return re.sub(r"(?<![eoy])e$", "", stem) + "ing"
+        return re.sub(r"(?<![eoy])(?<!gi)e$", "", stem) + "ing"
     return stem[:-1] + "ied" if ends_in_y else stem + ("d" if stem.endswith("e") else "ed")
 
 
 # Verbs that stand in the tables in one form only, and a few that people type.
 MORE_VERBS = (
-    "look feel try cry sing drag sway swagger stamp droop stagger shuffle sit jump hop climb kneel squat crouch lie fall get stop"
-    " turn pick catch stretch limp lean crawl walk clap nod hug drink eat play hear collapse leave come lead move use"
+    "look feel try cry sing drag sway swagger stamp droop stagger shuffle sit jump hop climb kneel squat crouch fall"
+    " get let stop turn pick catch stretch limp lean crawl walk clap nod hug drink eat play hear collapse come lead use"
 )
 
 # --- Parts of speech -------------------------------------------------------------------------------------------------
@@ -729,21 +798,21 @@ CLASSES = {
     "DET": "a an the this that both another one's his her their your my our its each every some any all no",
     "PRON": "he she it they them someone somebody everyone who which i you we him himself herself themselves something",
     "ADP": "in on at of with from across along through down up by for to over around about towards toward into onto out"
-    " off like as after before past above without under behind near between against round at using during",
+    " off like as after before past above without under behind near between against round using during",
     "AUX": "is are was were be been can could will would has had does did should may might being am",
     "CCONJ": "and or but",
     "SCONJ": "while if when where that because though",
     "PART": "not",
     "NUM": "one two three four five six seven eight nine ten ninety",
-    "ADV": "forward forwards backward backwards back ahead sideways straight upward upwards downward high overhead again"
-    " then very away together there still fast outside counterclockwise clockwise anticlockwise diagonally inside home"
-    " rearward leftward leftwards rightward rightwards fro really flat out twice once over here aloud far too quite"
+    "ADV": "forward forwards backward backwards back ahead sideways straight upward upwards downward high overhead"
+    " again then very away together there still fast outside counterclockwise clockwise anticlockwise diagonally inside"
+    " home rearward leftward leftwards rightward rightwards fro really flat out twice once here aloud far too quite"
     " slightly now also next later before hard apart below sometimes almost just even aside",
-    "ADJ": "left right few several deep polite small big short long other normal natural little quick loud raised open"
+    "ADJ": "left right light heavy wide great brisk bouncy shaky hesitant stiff"
+    " few several deep polite small big short long other normal natural little quick loud raised open"
     " steady easy high low slow ordinary usual regular average full top last martial distant invisible degree half"
     " different same whole same own possible younger careful bent hunched hanging bad good mad own first second next",
     "INTJ": "bye byebye goodbye hello hi please yes",
-}
     # Nouns that look like verbs.
     "NOUN": "ceiling something ceiling building morning evening thing king bed speed upper",
 }
@@ -752,7 +821,7 @@ TAGS = {*CLASSES, "NOUN", "VERB"}
 
 
 def tag(caption: str) -> str:
-    """"a man walks slowly" to "a/DET man/NOUN walk/VERB slowly/ADV": lemma and universal part of speech of every word."""
+    """Lemma and universal part of speech of every word: "a man walks" to "a/DET man/NOUN walk/VERB"."""
     words = [word.replace("-", "") for word in re.findall(r"[\w'-]+", caption.lower())]  # HumanML3D drops hyphens
     tagged = []
     for i, word in enumerate(words):
@@ -763,9 +832,12 @@ def tag(caption: str) -> str:
 
 def _part(word: str, before: str, after: str) -> tuple[str, str]:
     """Lemma and part of speech of a word, seen between the part before it and the word after it."""
+    if word == "being" and before == "NOUN":
+        return word, "NOUN"
     if word in ("left", "right"):  # his left arm, the left, turns left
-        names = after and after not in WORD_CLASS and after not in VERB_FORMS
-        return word, "ADJ" if names or after in ("turn", "kick", "punch", "jab") else "NOUN" if before == "DET" else "ADV"
+        if after == "turn" or (after and after not in WORD_CLASS and after not in VERB_FORMS):
+            return word, "ADJ"
+        return word, "NOUN" if before == "DET" else "ADV"
     if word == "to" and VERB_FORMS.get(after) == after:
         return word, "PART"
     if word in VERB_FORMS and word not in WORD_CLASS:

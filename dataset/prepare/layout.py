@@ -1,9 +1,9 @@
 """Writing a folder of HumanML3D's layout (spec/data.md 3): what every preparation script ends with.
 
-    new_joint_vecs/NAME.npy   [T, D] features, float32
-    texts/NAME.txt            caption#word/POS ...#start#end, seconds
-    Mean.npy Std.npy          [D]
-    train.txt val.txt test.txt train_val.txt all.txt
+new_joint_vecs/NAME.npy   [T, D] features, float32
+texts/NAME.txt            caption#word/POS ...#start#end, seconds
+Mean.npy Std.npy          [D]
+train.txt val.txt test.txt train_val.txt all.txt
 """
 
 import math
@@ -34,7 +34,7 @@ def text_line(caption: str, tokens: str, start: float = 0.0, end: float = 0.0) -
 def write_statistics(folder: Path, names: list[str], spec: DatasetSpec) -> None:
     """Mean.npy and Std.npy over all frames of `names`; features of one group share its mean standard deviation."""
     total, squares, frames = np.zeros(spec.dim), np.zeros(spec.dim), 0
-    for name in tqdm(names, desc="statistics", unit="clip"):
+    for name in tqdm(names, desc="statistics", unit="clip", disable=None):
         features = np.load(features_path(folder, name)).astype(np.float64)
         total += features.sum(axis=0)
         squares += (features**2).sum(axis=0)

@@ -1,0 +1,79 @@
+"""Motion as ids with its captions, for stage 2: every clip is encoded once, batches are drawn from memory.
+
+Axes: B batch, L ids.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dataset.humanml import Clip
+from dataset.spec import DatasetSpec
+from models.ids import make_rows, pad_id
+from models.vqvae import VQVAE
+
+
+@torch.no_grad()
+def encode_clips(model: VQVAE, clips: list[Clip], device: torch.device, batch: int = 128) -> list[Tensor]:
+    """Ids [L] of every clip, in the clips' order: clips of like length share a padded batch.
+
+    The last frames that do not fill a token are left out.
+    """
+    unit = model.config.frames_per_token
+    order = sorted(range(len(clips)), key=lambda i: len(clips[i].motion))
+    found: list[Tensor] = [torch.empty(0)] * len(clips)
+    for first in tqdm(range(0, len(order), batch), desc="encoding", unit="batch", leave=False, disable=None):
+        rows = order[first : first + batch]
+        lengths = torch.tensor([len(clips[i].motion) // unit * unit for i in rows], device=device)
+        motion = [torch.from_numpy(clips[i].motion[:length]) for i, length in zip(rows, lengths.tolist())]
+        motion = torch.nn.utils.rnn.pad_sequence(motion, batch_first=True).to(device)
+        ids = model.encode(model.normalise(motion), lengths).cpu()
+        for i, row, length in zip(rows, ids, lengths.tolist()):
+            found[i] = row[: length // unit].clone()
+    return found
+
+
+def balancing_weights(clips: list[Clip], spec: DatasetSpec, balance: float) -> Tensor:
+    """How likely to draw each clip: evenly over clips at balance 0, evenly over the kinds of clips at balance 1."""
+    kinds = [spec.kind(clip.name) for clip in clips]
+    count = Counter(kinds)
+    return torch.tensor([count[kind] ** -balance for kind in kinds])
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    rows: Tensor  # [B, L] motion ids, END, PAD
+    lengths: Tensor  # [B] motion tokens
+    texts: list[str]
+
+
+class TokenRows:
+    """All clips' ids and captions, and draws of batches from them."""
+
+    def __init__(
+        self, clips: list[Clip], ids: list[Tensor], codes: int, longest: int, weights: Tensor | None = None
+    ):
+        """weights [number of clips]: how likely each is drawn (default: evenly)."""
+        self.weights = torch.ones(len(clips)) if weights is None else weights
+        self.codes, self.longest = codes, longest
+        self.captions = [[caption.text for caption in clip.captions] for clip in clips]
+        self.ids = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=pad_id(codes))
+        self.lengths = torch.tensor([len(row) for row in ids]).clamp(max=longest)
+
+    def draw(self, batch: int, generator: torch.Generator, augment: bool = True) -> TokenBatch:
+        """Rows of clips drawn by weight, a caption drawn for each; `augment` drops the first or last token of one in three."""
+        clips = torch.multinomial(self.weights, batch, replacement=True, generator=generator)
+        lengths, start = self.lengths[clips], torch.zeros_like(clips)
+        if augment:
+            shorter = (torch.rand(batch, generator=generator) < 1 / 3) & (lengths > 1)
+            first = torch.rand(batch, generator=generator) < 0.5
+            lengths, start = lengths - shorter.long(), (shorter & first).long()
+        size = int(lengths.max())
+        places = (start[:, None] + torch.arange(size)).clamp(max=self.ids.shape[1] - 1)
+        ids = self.ids[clips].gather(1, places)
+        which = torch.rand(batch, generator=generator).tolist()
+        texts = [self.captions[i][int(u * len(self.captions[i]))] for i, u in zip(clips.tolist(), which)]
+        return TokenBatch(make_rows(ids, lengths, self.codes, size + 1), lengths, texts)

@@ -1,0 +1,181 @@
+"""All of it together: sentences to motions (text encoder, transformer, sampling, tokenizer, joints).
+
+Axes: B sentences, L ids, T frames, J joints.
+"""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dataset.spec import T2M, DatasetSpec, get_spec
+from models.ids import make_rows, mask_id, token_count
+from models.length import LengthModel, load_length_model
+from models.sampling import sample
+from models.text_encoder import LearnedTextEncoder, TextFeatures, build_text_encoder
+from models.transformer import MaskedTransformer, load_stage2
+from models.vqvae import VQVAE, load_vqvae
+from utils.motion import features_to_joints
+from utils.runtime import autocast, pick_device, pick_precision
+
+PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
+BATCH = 32  # sentences sampled at once
+
+
+@dataclass(frozen=True)
+class Motion:
+    """One generated motion."""
+
+    text: str
+    features: np.ndarray  # [T, D], not normalised
+    joints: np.ndarray  # [T, J, 3] metres, y up
+    ids: np.ndarray  # [L]
+    fps: float
+
+
+@dataclass
+class MotionPipeline:
+    """The parts, ready for use; `load` puts them together and `generate` runs them."""
+
+    tokenizer: VQVAE
+    transformer: MaskedTransformer
+    text_encoder: LearnedTextEncoder
+    length_model: LengthModel | None
+    spec: DatasetSpec
+    device: torch.device
+    precision: str
+
+    @classmethod
+    def load(
+        cls, vq: str | Path | None = None, trans: str | Path | None = None, device: str = "auto",
+        length: str | Path | None = None, precision: str = "auto",
+        dataname: str | None = None,
+    ) -> "MotionPipeline":  # fmt: skip
+        """From checkpoint files; without any, the weights that ship with the code.
+
+        `dataname` names the dataset of checkpoints that do not say it, as the released ones (default t2m). Raises ValueError for files that are missing, broken, or do not belong together.
+        """
+        where = pick_device(device)
+        asked = get_spec(dataname) if dataname else None
+        if not vq and not trans:
+            length = length or PRETRAINED / "length.pth"
+        vq, trans = vq or PRETRAINED / "vq.pth", trans or PRETRAINED / "trans.pth"
+        tokenizer = load_vqvae(vq, where)
+        stage2 = load_stage2(trans, where)
+        model, ours = stage2.model.config, tokenizer.config
+        if (model.codes, model.code_dim) != (ours.codes, ours.code_dim):
+            raise ValueError(
+                f"{trans} was trained on a codebook of {model.codes} x {model.code_dim}, {vq} has {ours.codes} x {ours.code_dim}"
+            )
+        if not torch.allclose(stage2.model.codebook, tokenizer.quantizer.codebook, atol=1e-2):
+            raise ValueError(f"{trans} was trained on another tokenizer than {vq}: their codebooks differ")
+        text_encoder = build_text_encoder(stage2.text, str(trans)).to(where).eval()
+        length_model = load_length_model(length, where) if length else None
+        spec = get_spec(stage2.dataset) if stage2.dataset else asked or T2M
+        if asked and asked != spec:
+            raise ValueError(f"{trans} was trained on {spec.name}, not on {asked.name}: leave --dataname out")
+        if tokenizer.config.dim != spec.dim:
+            raise ValueError(
+                f"{vq} is for {tokenizer.config.dim} features, {spec.name} has {spec.dim}: give --dataname"
+            )
+        return cls(tokenizer, stage2.model, text_encoder, length_model, spec, where, pick_precision(precision, where))
+
+    @property
+    def longest(self) -> int:
+        """Frames of the longest motion a row holds."""
+        return (self.transformer.config.row_length - 1) * self.tokenizer.config.frames_per_token
+
+    @property
+    def shortest(self) -> int:
+        """Frames of the shortest motion that is generated."""
+        return self.tokenizer.config.frames_per_token
+
+    def check_lengths(self, lengths: list[int]) -> None:
+        """ValueError, with the allowed range, for a length in frames that cannot be generated."""
+        for length in lengths:
+            if not self.shortest <= length <= self.longest:
+                raise ValueError(f"a length must be from {self.shortest} to {self.longest} frames, not {length}")
+
+    @torch.no_grad()
+    def predict_lengths(self, texts: list[str]) -> list[int]:
+        """Frames of each sentence's motion. Raises ValueError where there is no length model."""
+        if self.length_model is None:
+            raise ValueError("there is no length model beside these checkpoints: give --length")
+        unit = self.tokenizer.config.frames_per_token
+        least = token_count(self.spec.min_frames, unit)
+        return (self.length_model.predict(texts, least) * unit).clamp(max=self.longest).tolist()
+
+    @torch.no_grad()
+    def generate(
+        self, texts: list[str], lengths: list[int] | None = None, seed: int = 0, temperature: float = 1.0,
+        cfg_scale: float = 1.0, steps: int = 10,
+    ) -> list[Motion]:  # fmt: skip
+        """A motion for each sentence, as many frames long as `lengths` says or the sentence suggests.
+
+        A motion depends on its sentence, its length and the seed alone, not on what else is asked for at once; the same
+        sentence given again gets another motion. cfg_scale above 1 follows the sentence more closely than the model
+        by itself would. Raises ValueError for lengths that cannot be generated.
+        """
+        if lengths is None:
+            lengths = self.predict_lengths(texts)
+        if len(lengths) != len(texts):
+            raise ValueError(f"{len(texts)} sentences need as many lengths, not {len(lengths)}")
+        self.check_lengths(lengths)
+        generators = _generators(texts, seed)
+        motions: list[Motion | None] = [None] * len(texts)
+        order = sorted(range(len(texts)), key=lambda i: lengths[i])  # rows of like length share a batch
+        for first in range(0, len(order), BATCH):
+            rows = order[first : first + BATCH]
+            chosen = [texts[i] for i in rows]
+            frames = torch.tensor([lengths[i] for i in rows], device=self.device)
+            ids = self.sample_ids(chosen, frames, [generators[i] for i in rows], temperature, cfg_scale, steps)
+            features = self.tokenizer.denormalise(self.tokenizer.decode(ids, frames)).cpu()
+            for i, row_ids, row in zip(rows, ids.cpu(), features):
+                row = row[: lengths[i]]
+                tokens = token_count(lengths[i], self.tokenizer.config.frames_per_token)
+                joints = features_to_joints(row, self.spec).numpy() * self.spec.metres_per_unit
+                motions[i] = Motion(texts[i], row.numpy(), joints, row_ids[:tokens].numpy(), self.spec.fps)
+        return motions
+
+    def sample_ids(
+        self, texts: list[str], frames: Tensor, generators: list[torch.Generator], temperature: float, cfg_scale: float,
+        steps: int,
+    ) -> Tensor:  # fmt: skip
+        """Ids [B, L] of one batch; past a row's end they are not motion."""
+        codes = self.transformer.config.codes
+        lengths = token_count(frames, self.tokenizer.config.frames_per_token)
+        longest = int(lengths.max())
+        masked = torch.full((len(texts), longest), mask_id(codes), device=self.device)
+        rows = make_rows(masked, lengths, codes, longest + 1)
+        with autocast(self.device, self.precision):
+            text = self.text_encoder(texts)
+            nothing = self.text_encoder([""]) if cfg_scale != 1.0 else None
+
+            def logits_fn(ids: Tensor) -> Tensor:
+                logits = self.transformer(ids, text.sentence, text.words, word_mask=text.mask)
+                if nothing is None:
+                    return logits
+                free = self.transformer(ids, *_spread(nothing, len(ids)))
+                return free.float() + cfg_scale * (logits.float() - free.float())
+
+            return sample(logits_fn, rows, lengths, codes, steps, temperature, generators)[:, :longest]
+
+
+def _spread(features: TextFeatures, rows: int) -> tuple[Tensor, Tensor, None]:
+    """The same text for every row, as the transformer takes it (a single sentence has no padding to hide)."""
+    return features.sentence.expand(rows, -1), features.words.expand(rows, -1, -1), None
+
+
+def _generators(texts: list[str], seed: int) -> list[torch.Generator]:
+    """A generator for each sentence, from the seed, the sentence, and how often it came before."""
+    seen: Counter[str] = Counter()
+    generators = []
+    for text in texts:
+        digest = hashlib.sha256(f"{seed}|{seen[text]}|{text}".encode()).digest()
+        seen[text] += 1
+        generators.append(torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1))
+    return generators

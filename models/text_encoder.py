@@ -1,0 +1,141 @@
+"""Sentences to what the transformer is conditioned on, behind one small interface.
+
+A text encoder is a module that takes a list of sentences and returns `TextFeatures`; the empty sentence stands for "no
+text". It describes itself by `checkpoint()`, from which `build_text_encoder` makes it again.
+
+Axes: B sentences, N words, S text width.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.ids import length_mask
+from models.transformer import Block, sinusoids
+from utils.checkpoint import build_config, load_state
+
+MAX_WORDS = 96
+NGRAM_LENGTHS = (3, 4, 5)
+UNIT_DROPOUT = 0.15  # in training: a word must mean something by any of its pieces
+WORD_DROPOUT = 0.05  # and a sentence without any one of its words
+
+
+class TextFeatures(NamedTuple):
+    sentence: Tensor  # [B, S]
+    words: Tensor  # [B, N, S]
+    mask: Tensor  # [B, N] bool: words that exist; never empty
+
+
+def split_words(text: str) -> list[str]:
+    """Lower-case words of a sentence, without punctuation; hyphens part words."""
+    return re.findall(r"[a-z0-9]+(?:'[a-z]+)?", text.lower())
+
+
+def word_units(word: str) -> list[str]:
+    """A word as a whole and its character n-grams, "<" and ">" marking its ends: "<walk>", "<wa", "wal", ..."""
+    marked = f"<{word}>"
+    grams = {marked[i : i + n] for n in NGRAM_LENGTHS for i in range(len(marked) - n + 1)}
+    return [marked, *sorted(grams - {marked})]
+
+
+def build_vocabulary(texts: Iterable[str], least: int = 2) -> list[str]:
+    """Units of the words of all texts: every whole word, and the n-grams that occur in at least `least` words."""
+    words = sorted({word for text in texts for word in split_words(text)})
+    count: dict[str, int] = {}
+    for word in words:
+        for unit in word_units(word)[1:]:
+            count[unit] = count.get(unit, 0) + 1
+    return [f"<{word}>" for word in words] + [unit for unit, times in count.items() if times >= least]
+
+
+@dataclass(frozen=True)
+class LearnedTextConfig:
+    text_dim: int = 256  # S, and the width inside
+    layers: int = 2
+    heads: int = 4
+    dropout: float = 0.1
+
+
+class LearnedTextEncoder(nn.Module):
+    """A small transformer over words, trained with the model that uses it.
+
+    A word's vector is the mean of its units', so an unseen form of a known word still means nearly the same; a word of
+    which no unit is known is left out.
+    """
+
+    kind = "learned"
+
+    def __init__(self, config: LearnedTextConfig, vocabulary: list[str]):
+        super().__init__()
+        self.config, self.vocabulary = config, vocabulary
+        self.index = {unit: i for i, unit in enumerate(vocabulary)}
+        self.units_of: dict[str, list[int]] = {}  # of the words met so far
+        width = config.text_dim
+        self.units = nn.Parameter(torch.randn(len(vocabulary), width) * 0.5)
+        self.ends = nn.Parameter(torch.randn(2, width) * 0.5)  # begin and end of the sentence
+        self.blocks = nn.ModuleList(Block(width, config.heads, 4, config.dropout) for _ in range(config.layers))
+        self.ln_f = nn.LayerNorm(width)
+        self.register_buffer("positions", sinusoids(MAX_WORDS + 2, width), persistent=False)
+
+    def known_words(self, text: str) -> list[list[int]]:
+        """Unit indices of each word that has any. Raises ValueError for too long a sentence."""
+        words = split_words(text)
+        if len(words) > MAX_WORDS:
+            raise ValueError(f"a sentence may have {MAX_WORDS} words, this one has {len(words)}")
+        for word in words:
+            if word not in self.units_of:
+                self.units_of[word] = [self.index[unit] for unit in word_units(word) if unit in self.index]
+        return [self.units_of[word] for word in words if self.units_of[word]]
+
+    def forward(self, texts: list[str]) -> TextFeatures:
+        """Features of B sentences; words are those of the sentence and its end."""
+        sentences = [self.known_words(text) for text in texts]
+        if self.training:
+            keep = iter((torch.rand(sum(map(len, sentences))) >= WORD_DROPOUT).tolist())
+            sentences = [[word for word in words if next(keep)] for words in sentences]
+        device = self.units.device
+        lengths = torch.tensor([len(words) + 2 for words in sentences], device=device)
+        vectors = iter(self._word_vectors([word for words in sentences for word in words]))
+        rows = [torch.stack((self.ends[0], *(next(vectors) for _ in words), self.ends[1])) for words in sentences]
+        x = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # [B, 1 + N, S]
+        x = x + self.positions[: x.shape[1]]
+        mask = length_mask(lengths, x.shape[1])
+        for block in self.blocks:
+            x = block(x, mask)
+        x = self.ln_f(x)
+        return TextFeatures(x[:, 0], x[:, 1:], mask[:, 1:])
+
+    def _word_vectors(self, words: list[list[int]]) -> Tensor:
+        """[number of words, S] means of the words' units."""
+        if not words:
+            return self.units[:0]
+        flat = torch.tensor([unit for word in words for unit in word], device=self.units.device)
+        counts = torch.tensor([len(word) for word in words], device=self.units.device)
+        vectors = F.embedding_bag(flat, self.units, torch.cumsum(counts, 0) - counts, mode="sum", per_sample_weights=(
+            F.dropout(torch.ones(len(flat), device=flat.device), UNIT_DROPOUT, self.training)
+        ))  # fmt: skip
+        # divided by the root, not the count: long words keep their strength
+        return vectors / counts[:, None].sqrt()
+
+    def checkpoint(self) -> dict:
+        """All that `build_text_encoder` needs."""
+        return {
+            "kind": self.kind, "config": asdict(self.config), "vocabulary": self.vocabulary, "state": self.state_dict(),
+        }  # fmt: skip
+
+
+def build_text_encoder(content: dict | None, path: str) -> LearnedTextEncoder:
+    """The encoder that a checkpoint describes. Raises ValueError where it describes none that exists here."""
+    if content is None:
+        raise ValueError(f"{path} was trained on CLIP's text features, which cannot be computed here yet")
+    if content.get("kind") != LearnedTextEncoder.kind:
+        raise ValueError(f"{path} wants a text encoder of unknown kind {content.get('kind')!r}")
+    config = build_config(LearnedTextConfig, content.get("config"), path)
+    encoder = LearnedTextEncoder(config, content.get("vocabulary", []))
+    load_state(encoder, content.get("state", {}), path)
+    return encoder

@@ -1,0 +1,40 @@
+"""Flags of generate.py. The published stage-1 and stage-2 sizes are accepted, and checked against the checkpoints."""
+
+from dataclasses import dataclass
+
+from options.flags import flag
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    text: tuple[str, ...] = flag((), "sentences to turn into motion; may be given several times")
+    text_file: str | None = flag(None, "file with a sentence a line")
+    length: tuple[str, ...] = flag(
+        (), "frames: one number for all sentences or one for each (default: from the sentence)"
+    )
+    num_samples: int = flag(1, "motions for each sentence")
+    seed: int = flag(0, "another seed, another motion")
+    temperature: float = flag(1.0, "of the sampling; 0 takes the likeliest tokens")
+    cfg_scale: float = flag(2.0, "how closely to follow the sentence: 1 is the model by itself, more is closer")
+    steps: int = flag(10, "rounds of decoding for the longest motion; shorter ones take fewer")
+    formats: str = flag("html,npy", "files to write for each motion, comma-separated: html, npy")
+    out_dir: str = flag("output/generate", "where the files go")
+    resume_pth: str | None = flag(None, "stage-1 checkpoint (default: the weights that ship with the code)")
+    resume_trans: str | None = flag(None, "stage-2 checkpoint (default: the weights that ship with the code)")
+    resume_length: str | None = flag(None, "length model (default: the one that ships, for the weights that ship)")
+    dataname: str | None = flag(None, "dataset of checkpoints that do not say it: t2m, kit or bandai")
+    device: str = flag("auto", "auto, cpu or cuda")
+    precision: str = flag("auto", "auto, 32 or bf16", choices=("auto", "32", "bf16"))
+
+    nb_code: int | None = flag(None, "checked: codes in the codebook")
+    code_dim: int | None = flag(None, "checked: width of a code")
+    down_t: int | None = flag(None, "checked: halvings of the frame rate")
+    width: int | None = flag(None, "checked: channels of the tokenizer")
+    depth: int | None = flag(None, "checked: residual blocks a stage")
+    block_size: int | None = flag(None, "checked: positions of the transformer")
+    embed_dim_gpt: int | None = flag(None, "checked: width of the transformer")
+    clip_dim: int | None = flag(None, "checked: width of the text features")
+    num_layers: int | None = flag(None, "checked: blocks of the second stack")
+    num_local_layer: int | None = flag(None, "checked: blocks of cross-attention")
+    n_head_gpt: int | None = flag(None, "checked: attention heads")
+    ff_rate: int | None = flag(None, "checked: width of the MLPs")

@@ -1,0 +1,165 @@
+"""Stage 2: train the masked transformer on text and tokens (spec/model.md 2).
+
+    python train_t2m_trans.py --dataname t2m --vq-name vq_name --exp-name trans_name --num-local-layer 2
+
+Writes OUT_DIR/EXP_NAME: net_last.pth, net_best.pth (lowest loss on validation), config.json, run.log and TensorBoard events.
+"""
+
+import copy
+import math
+import time
+
+import torch
+from torch.nn import functional as F
+
+from dataset.humanml import dataset_folder, read_split
+from dataset.spec import get_spec
+from dataset.tokens import TokenRows, balancing_weights, encode_clips
+from models.ids import length_mask
+from models.masking import mask_at_random, replace_at_random
+from models.text_encoder import LearnedTextConfig, LearnedTextEncoder, build_text_encoder, build_vocabulary
+from models.transformer import MaskedTransformer, TransformerConfig, load_stage2, transformer_checkpoint
+from models.vqvae import load_vqvae
+from options.flags import parse
+from options.option_transformer import TransformerOptions
+from utils.checkpoint import save_checkpoint
+from utils.errors import fail
+from utils.runtime import Run, autocast, pick_device, pick_precision, seed_everything
+from utils.schedule import learning_rate
+
+
+def build_models(
+    options: TransformerOptions, codebook: torch.Tensor, captions: list[str]
+) -> tuple[MaskedTransformer, LearnedTextEncoder]:
+    """The transformer and the text encoder that the flags describe, or those of --resume-trans."""
+    if options.resume_trans:
+        stage2 = load_stage2(options.resume_trans)
+        return stage2.model, build_text_encoder(stage2.text, options.resume_trans)
+    config = TransformerConfig(
+        codes=len(codebook), code_dim=codebook.shape[1], text_dim=options.clip_dim, width=options.embed_dim_gpt,
+        heads=options.n_head_gpt, layers=options.num_layers, local_layers=options.num_local_layer,
+        ff_rate=options.ff_rate, row_length=options.block_size - 1, dropout=options.drop_out_rate,
+    )  # fmt: skip
+    text_config = LearnedTextConfig(options.clip_dim, options.text_layers, heads=4, dropout=options.drop_out_rate)
+    return MaskedTransformer(config, codebook), LearnedTextEncoder(text_config, build_vocabulary(captions))
+
+
+def motion_loss(logits: torch.Tensor, ids: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of the motion positions [B, L] of logits [B, L, K], averaged within a row, then over rows."""
+    loss = F.cross_entropy(logits.float().transpose(1, 2), ids.masked_fill(~motion, -100), reduction="none")
+    return (loss.sum(dim=1) / motion.sum(dim=1)).mean()
+
+
+def main() -> None:
+    options = parse(TransformerOptions, __doc__)
+
+    # --- data -------------------------------------------------------------------------------------------------------
+    vq_path = options.resume_pth or f"{options.out_dir}/vq/{options.vq_name}/net_last.pth"
+    try:
+        spec = get_spec(options.dataname)
+        device = pick_device(options.device)
+        folder = dataset_folder(spec, options.data_root)
+        tokenizer = load_vqvae(vq_path, device)
+        clips = {split: read_split(spec, folder, split) for split in ("train", "val")}
+        captions = [caption.text for clip in clips["train"] for caption in clip.captions]
+        seed_everything(options.seed)
+        model, text_encoder = build_models(options, tokenizer.quantizer.codebook.cpu(), captions)
+    except ValueError as error:
+        fail(str(error))
+    codes, longest = tokenizer.config.codes, options.block_size - 2
+    weights_of = {"train": balancing_weights(clips["train"], spec, options.balance), "val": None}
+    train, val = (
+        TokenRows(clips[split], encode_clips(tokenizer, clips[split], device), codes, longest, weights_of[split])
+        for split in ("train", "val")
+    )
+    draws = torch.Generator().manual_seed(options.seed)
+
+    # --- model ------------------------------------------------------------------------------------------------------
+    both = torch.nn.ModuleList([model, text_encoder]).to(device).train()
+    averaged = copy.deepcopy(both).eval().requires_grad_(False) if options.ema else both
+    precision = pick_precision(options.precision, device)
+    weights = list(both.parameters())
+    matrices = [p for p in weights if p.ndim > 1]
+    decaying = weights if options.decay_option == "all" else matrices
+    groups = [
+        {"params": decaying, "weight_decay": options.weight_decay},
+        {"params": [p for p in weights if all(p is not q for q in decaying)], "weight_decay": 0.0},
+    ]
+    make = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[options.optimizer]
+    optimizer = make(groups, options.lr, betas=(0.5, 0.9), fused=True)
+    run = Run(f"{options.out_dir}/{options.exp_name}", options)
+    run.say(
+        f"{len(train.lengths)} clips to train on, {len(val.lengths)} to validate, "
+        f"{sum(p.numel() for p in weights):,} weights, {len(text_encoder.vocabulary):,} units of text"
+    )
+
+    # --- training ---------------------------------------------------------------------------------------------------
+    best, since, total, right = math.inf, time.time(), 0.0, 0.0
+    for step in range(1, options.total_iter + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(
+                step, options.lr, options.warm_up_iter, options.lr_scheduler, options.gamma,
+                options.total_iter if options.cosine else None,
+            )  # fmt: skip
+        batch = train.draw(options.batch_size, draws)
+        dropped = (torch.rand(options.batch_size, generator=draws) < options.text_dropout).tolist()
+        texts = ["" if drop else text for drop, text in zip(dropped, batch.texts)]
+        motion = length_mask(batch.lengths, batch.rows.shape[1])
+        inputs = replace_at_random(batch.rows, motion, codes, options.pkeep, draws)
+        inputs, masked = mask_at_random(inputs, motion, codes, draws)
+        ids, inputs, motion, masked = (x.to(device) for x in (batch.rows, inputs, motion, masked))
+        with autocast(device, precision):
+            text = text_encoder(texts)
+            logits = model(inputs, text.sentence, text.words, word_mask=text.mask)  # [B, L, K]
+        loss = motion_loss(logits, ids, motion)
+
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if options.ema:
+            decay = min(options.ema, step / (step + 10))  # a short memory at first: early weights are soon forgotten
+            with torch.no_grad():
+                torch._foreach_lerp_(list(averaged.parameters()), weights, 1 - decay)
+
+        # --- reports ------------------------------------------------------------------------------------------------
+        total += loss.detach() / options.print_iter
+        right += (logits.argmax(dim=-1) == ids)[masked].float().mean() / options.print_iter
+        if step % options.print_iter == 0:
+            figures = {"loss": float(total), "masked_right": float(right), "lr": optimizer.param_groups[0]["lr"]}
+            figures["steps_per_second"] = options.print_iter / (time.time() - since)
+            run.report(step, {f"train/{name}": value for name, value in figures.items()})
+            since, total, right = time.time(), 0.0, 0.0
+        if step % options.eval_iter == 0 or step == options.total_iter:
+            figures = evaluate(averaged, val, codes, device, precision)
+            run.report(step, {f"val/{name}": value for name, value in figures.items()})
+            checkpoint = transformer_checkpoint(averaged[0], averaged[1].checkpoint(), spec.name)
+            save_checkpoint(run.folder / "net_last.pth", checkpoint)
+            if figures["loss"] < best:
+                best = figures["loss"]
+                save_checkpoint(run.folder / "net_best.pth", checkpoint)
+            both.train()
+            since = time.time()
+    run.close()
+
+
+@torch.no_grad()
+def evaluate(models, rows: TokenRows, codes: int, device: torch.device, precision: str) -> dict[str, float]:
+    """Loss on the validation clips with their text and without, under the same draws every time."""
+    model, text_encoder = models.eval()
+    draws = torch.Generator().manual_seed(0)
+    figures = {"loss": 0.0, "loss_without_text": 0.0}
+    rounds = 4
+    for _ in range(rounds):
+        batch = rows.draw(128, draws, augment=False)
+        motion = length_mask(batch.lengths, batch.rows.shape[1])
+        inputs, _ = mask_at_random(batch.rows, motion, codes, draws)
+        for name, texts in (("loss", batch.texts), ("loss_without_text", [""] * len(batch.texts))):
+            with autocast(device, precision):
+                text = text_encoder(texts)
+                logits = model(inputs.to(device), text.sentence, text.words, word_mask=text.mask)
+            figures[name] += motion_loss(logits, batch.rows.to(device), motion.to(device)).item() / rounds
+    return figures
+
+
+if __name__ == "__main__":
+    main()
