@@ -2,8 +2,8 @@
 
     python generate.py --text "a person walks forward" --text "someone waves with the left hand" --out-dir output/demo
 
-Without checkpoint flags it uses the weights that ship with the code. It prints the paths it wrote. npy files hold joints
-[T, J, 3] in metres, y up. The same command writes the same files.
+Without checkpoint flags it uses the weights that ship with the code. It prints the paths it wrote. npy files hold
+joints [T, J, 3] in metres, y up. The same command writes the same files.
 """
 
 import re

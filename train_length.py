@@ -2,7 +2,8 @@
 
     python train_length.py --dataname bandai --exp-name length
 
-Writes OUT_DIR/EXP_NAME: net_last.pth, net_best.pth (lowest error on validation), config.json, run.log, TensorBoard events.
+Writes OUT_DIR/EXP_NAME: net_last.pth, net_best.pth (lowest error on validation), config.json, run.log and
+TensorBoard events.
 """
 
 import math

@@ -95,7 +95,8 @@ def main() -> None:
     optimizer = torch.optim.AdamW(weights, options.lr, betas=(0.9, 0.99), weight_decay=options.weight_decay, fused=True)
     run = Run(f"{options.out_dir}/vq/{options.exp_name}", options)
     run.say(
-        f"{len(train_clips)} clips to train on, {len(val_clips)} to validate, {sum(p.numel() for p in weights):,} weights"
+        f"{len(train_clips)} clips to train on, {len(val_clips)} to validate, "
+        f"{sum(p.numel() for p in weights):,} weights"
     )
 
     # --- training ---------------------------------------------------------------------------------------------------

@@ -79,12 +79,23 @@ def read_split(spec: DatasetSpec, folder: Path, split: str) -> list[Clip]:
 
 
 def _read_motion(path: Path, spec: DatasetSpec) -> np.ndarray:
-    motion = np.load(path, allow_pickle=False)
+    motion = load_array(path)
     if motion.ndim != 2 or motion.shape[1] != spec.dim:
         raise ValueError(f"shape {list(motion.shape)}, not [T, {spec.dim}]")
     if not np.isfinite(motion).all():
         raise ValueError("nan or infinite numbers")
-    return motion.astype(np.float32, copy=False)
+    return motion
+
+
+def load_array(path: Path) -> np.ndarray:
+    """The float32 array in an npy file, without executing anything. Raises ValueError, naming the file, for others."""
+    if not path.is_file():
+        raise ValueError(f"there is no {path}")
+    try:
+        array = np.load(path, allow_pickle=False)
+        return array.astype(np.float32, copy=False)
+    except Exception as error:  # damaged bytes make numpy fail in every way there is
+        raise ValueError(f"{path} is no readable npy file: {error}") from error
 
 
 def _read_captions(path: Path, fps: float, frames: int) -> dict[tuple[int, int], list[Caption]]:
@@ -97,6 +108,8 @@ def _read_captions(path: Path, fps: float, frames: int) -> dict[tuple[int, int],
         if len(fields) != 4:
             raise ValueError(f"{path.name} has a line that is not caption#tokens#start#end: {line[:60]!r}")
         start, end = (0.0 if math.isnan(value) else value for value in map(float, fields[2:]))
+        if math.isinf(start) or math.isinf(end):
+            raise ValueError(f"{path.name} has an infinite time: {line[:60]!r}")
         whole = start == 0.0 and end == 0.0
         stretch = (0, frames) if whole else (int(start * fps), min(int(end * fps), frames))
         stretches.setdefault(stretch, []).append(Caption(fields[0], tuple(fields[1].split())))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dataset.humanml import load_array
 from dataset.spec import DatasetSpec
 
 ROOT_WEIGHT = 5.0  # root features and contacts count this much more than their spread says: drift adds up
@@ -11,13 +12,10 @@ ROOT_WEIGHT = 5.0  # root features and contacts count this much more than their 
 
 def read_statistics(folder: Path, spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
     """Mean.npy and Std.npy [D] of a dataset's folder. Raises ValueError where they are not there or do not fit."""
-    try:
-        mean, std = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("Mean", "Std"))
-    except OSError as error:
-        raise ValueError(f"{folder} lacks its statistics Mean.npy and Std.npy: {error}") from error
+    mean, std = (load_array(folder / f"{name}.npy") for name in ("Mean", "Std"))
     if mean.shape != (spec.dim,) or std.shape != (spec.dim,):
         raise ValueError(f"the statistics in {folder} are for {mean.shape} features, {spec.name} has {spec.dim}")
-    return mean.astype(np.float32), std.astype(np.float32)
+    return mean, std
 
 
 def training_statistics(folder: Path, spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:

@@ -113,7 +113,7 @@ class DatasetSpec:
         )  # fmt: skip
 
     def rest_offsets(self, lengths: np.ndarray | None = None) -> np.ndarray:
-        """[J, 3] of each joint from its parent in the rest pose, for bone lengths [J-1] (default: the dataset's own)."""
+        """[J, 3] of each joint from its parent in the rest pose, for bone lengths [J-1] (default: the spec's own)."""
         lengths = np.asarray(self.bone_lengths if lengths is None else lengths)
         offsets = np.array(self.rest_directions, dtype=np.float64)
         offsets[1:] *= lengths[:, None]

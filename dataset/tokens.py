@@ -53,9 +53,7 @@ class TokenBatch:
 class TokenRows:
     """All clips' ids and captions, and draws of batches from them."""
 
-    def __init__(
-        self, clips: list[Clip], ids: list[Tensor], codes: int, longest: int, weights: Tensor | None = None
-    ):
+    def __init__(self, clips: list[Clip], ids: list[Tensor], codes: int, longest: int, weights: Tensor | None = None):
         """weights [number of clips]: how likely each is drawn (default: evenly)."""
         self.weights = torch.ones(len(clips)) if weights is None else weights
         self.codes, self.longest = codes, longest
@@ -64,7 +62,7 @@ class TokenRows:
         self.lengths = torch.tensor([len(row) for row in ids]).clamp(max=longest)
 
     def draw(self, batch: int, generator: torch.Generator, augment: bool = True) -> TokenBatch:
-        """Rows of clips drawn by weight, a caption drawn for each; `augment` drops the first or last token of one in three."""
+        """Rows of clips drawn by weight, a caption for each; `augment` drops an end token of one in three."""
         clips = torch.multinomial(self.weights, batch, replacement=True, generator=generator)
         lengths, start = self.lengths[clips], torch.zeros_like(clips)
         if augment:

@@ -10,7 +10,7 @@ from models.ids import mask_id
 
 
 def replace_at_random(ids: Tensor, motion: Tensor, codes: int, pkeep: float, generator: torch.Generator) -> Tensor:
-    """Each motion id (`motion` [B, L]) becomes a random code with probability 1 - pkeep; pkeep -1 draws it per batch."""
+    """Each motion id (`motion` [B, L]) becomes a random code with probability 1 - pkeep; -1 draws pkeep per batch."""
     if pkeep == -1:
         pkeep = torch.rand((), generator=generator).item()
     replace = torch.rand(ids.shape, generator=generator) >= pkeep

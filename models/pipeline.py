@@ -57,7 +57,8 @@ class MotionPipeline:
     ) -> "MotionPipeline":  # fmt: skip
         """From checkpoint files; without any, the weights that ship with the code.
 
-        `dataname` names the dataset of checkpoints that do not say it, as the released ones (default t2m). Raises ValueError for files that are missing, broken, or do not belong together.
+        `dataname` names the dataset of checkpoints that do not say it, as the released ones (default t2m).
+        Raises ValueError for files that are missing, broken, or do not belong together.
         """
         where = pick_device(device)
         asked = get_spec(dataname) if dataname else None
@@ -69,7 +70,8 @@ class MotionPipeline:
         model, ours = stage2.model.config, tokenizer.config
         if (model.codes, model.code_dim) != (ours.codes, ours.code_dim):
             raise ValueError(
-                f"{trans} was trained on a codebook of {model.codes} x {model.code_dim}, {vq} has {ours.codes} x {ours.code_dim}"
+                f"{trans} was trained on a codebook of {model.codes} x {model.code_dim}, "
+                f"{vq} has {ours.codes} x {ours.code_dim}"
             )
         if not torch.allclose(stage2.model.codebook, tokenizer.quantizer.codebook, atol=1e-2):
             raise ValueError(f"{trans} was trained on another tokenizer than {vq}: their codebooks differ")

@@ -96,7 +96,7 @@ class Quantizer(nn.Module):
             self.used.zero_()
 
     def _replace_unused(self, z: Tensor, generator: torch.Generator | None) -> None:
-        """Put encoder outputs in the place of unused codes, in the running statistics too, or the next update undoes it."""
+        """Put encoder outputs in place of unused codes; in the running statistics too, or the next update undoes it."""
         unused = torch.nonzero(~self.used)[:, 0]
         picked = z[torch.randint(len(z), (len(unused),), generator=generator, device=z.device)]
         self.codebook[unused] = picked

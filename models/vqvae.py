@@ -65,7 +65,7 @@ class VQVAE(nn.Module):
         return motion * self.std + self.mean
 
     def latents(self, motion: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Encoder outputs [B, L, C] of motion [B, T, D], and the tokens' mask [B, L] where lengths [B] (frames) are given.
+        """Encoder outputs [B, L, C] of motion [B, T, D], and the tokens' mask [B, L] where lengths [B] are given.
 
         Frames that fill up the last token repeat the row's last frame.
         """

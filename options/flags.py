@@ -33,7 +33,7 @@ def parse(cls: type[Options], description: str | None, argv: list[str] | None = 
     fields = dataclasses.fields(cls)
     for field in fields:
         kind = hints[field.name]
-        names = {"dest": field.name, "default": field.default, "help": field.metadata["help"]}
+        names = {"dest": field.name, "default": field.default, "help": field.metadata["help"].replace("%", "%%")}
         option = "--" + field.name.replace("_", "-")
         if kind is bool:
             parser.add_argument(option, action=argparse.BooleanOptionalAction, **names)
@@ -42,15 +42,14 @@ def parse(cls: type[Options], description: str | None, argv: list[str] | None = 
             kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
         many = typing.get_origin(kind) is tuple
         element = typing.get_args(kind)[0] if many else kind
-        if many:
-            names["default"] = None  # what is given replaces the default instead of extending it
         if field.default not in (None, (), ""):
             shown = " ".join(map(str, field.default)) if many else field.default
             names["help"] += f" (default {shown})"
-        parser.add_argument(
-            option, type=element, nargs="+" if many else None, action="extend" if many else "store", choices=field.metadata["choices"],
-            metavar=None if field.metadata["choices"] else element.__name__.upper(), **names,
-        )  # fmt: skip
+        if many:
+            names |= {"nargs": "+", "action": "extend", "default": None}  # None: what is given replaces the default
+        choices = field.metadata["choices"]
+        metavar = None if choices else element.__name__.upper()
+        parser.add_argument(option, type=element, choices=choices, metavar=metavar, **names)
     values = vars(parser.parse_args(argv))
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     return cls(**{field.name: field.default if given[field.name] is None else given[field.name] for field in fields})

@@ -46,6 +46,8 @@ def parse_bvh(text: str) -> Bvh:
     names, parents, offsets, channels = _parse_hierarchy(head)
     frames, frame_time, numbers = _parse_motion_header(tail)
     columns = sum(map(len, channels))
+    if not columns:
+        raise ValueError("no joint has channels")
     try:
         motion = np.array(numbers.split(), dtype=np.float64)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Losses of stage 1 (spec/model.md 1). Motion is [B, T, D] in normalised space, `mask` [B, T] says which frames count."""
+"""Losses of stage 1 (spec/model.md 1). Motion is [B, T, D], normalised; `mask` [B, T] says which frames count."""
 
 from torch import Tensor
 from torch.nn import functional as F

@@ -8,13 +8,13 @@ import torch
 
 from dataset.spec import DatasetSpec
 from utils import quaternion
-from utils.skeleton import AHEAD, facing, inverse_kinematics, retarget
+from utils.skeleton import facing, inverse_kinematics, retarget, to_ahead
 
 
 def canonical(joints: np.ndarray, spec: DatasetSpec) -> np.ndarray:
     """[T, J, 3] with its lowest point on the floor, its first root above the origin and its first facing along +z."""
     joints = joints - [joints[0, 0, 0], joints[..., 1].min(), joints[0, 0, 2]]
-    return quaternion.rotate(quaternion.between(facing(joints[0], spec), AHEAD), joints)
+    return quaternion.rotate(to_ahead(facing(joints[0], spec)), joints)
 
 
 def foot_contacts(joints: np.ndarray, spec: DatasetSpec) -> np.ndarray:
@@ -39,7 +39,8 @@ def joints_to_features(joints: np.ndarray, spec: DatasetSpec) -> np.ndarray:
 
     root = joints[:, 0]
     turn = quaternion.multiply(to_heading[1:], quaternion.inverse(to_heading[:-1]))
-    yaw_velocity = np.arcsin(turn[:, 2:3])  # the half angle
+    # the half angle; the sign, because past a half turn the quaternions of two like headings are opposite
+    yaw_velocity = np.arcsin(turn[:, 2:3] * np.where(turn[:, :1] < 0, -1.0, 1.0))
     root_velocity = quaternion.rotate(to_heading[1:], np.diff(root, axis=0))[:, [0, 2]]
     local = joints - root[:, None] * [1.0, 0.0, 1.0]
     positions = quaternion.rotate(to_heading[:, None], local)[:-1, 1:]

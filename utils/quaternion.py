@@ -34,10 +34,13 @@ def between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The shortest rotation [..., 4] that takes direction a to direction b (vectors [..., 3] of any length).
 
     Opposite directions have no shortest rotation: any half turn about an axis square to a serves, and one is chosen.
+    A vector of no length has no direction: nothing turns then.
     """
     a, b = np.broadcast_arrays(a, b)
-    a = a / np.linalg.norm(a, axis=-1, keepdims=True)
-    b = b / np.linalg.norm(b, axis=-1, keepdims=True)
+    a_length, b_length = (np.linalg.norm(v, axis=-1, keepdims=True) for v in (a, b))
+    nothing = (a_length == 0) | (b_length == 0)
+    a = np.where(nothing, [1.0, 0.0, 0.0], a / np.where(nothing, 1.0, a_length))
+    b = np.where(nothing, [1.0, 0.0, 0.0], b / np.where(nothing, 1.0, b_length))
     w = 1.0 + np.sum(a * b, axis=-1, keepdims=True)
     xyz = np.cross(a, b)
     # the axis of the half turn: a x whichever coordinate axis is least along a

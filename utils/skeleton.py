@@ -11,7 +11,6 @@ from dataset.spec import DatasetSpec
 from utils import quaternion
 
 UP = np.array([0.0, 1.0, 0.0])
-AHEAD = np.array([0.0, 0.0, 1.0])
 
 
 def bone_lengths(joints: np.ndarray, spec: DatasetSpec) -> np.ndarray:
@@ -21,9 +20,14 @@ def bone_lengths(joints: np.ndarray, spec: DatasetSpec) -> np.ndarray:
 
 
 def facing(joints: np.ndarray, spec: DatasetSpec) -> np.ndarray:
-    """[..., 3] horizontal direction a body [..., J, 3] faces, not normalised: up x (left to right, hips and shoulders)."""
+    """[..., 3] where a body [..., J, 3] faces, not normalised: up x (left to right, hips and shoulders)."""
     right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., j, :] for j in spec.face_joints)
     return np.cross(UP, (right_hip - left_hip) + (right_shoulder - left_shoulder))
+
+
+def to_ahead(forward: np.ndarray) -> np.ndarray:
+    """[..., 4] turn about the vertical that takes horizontal directions [..., 3] to +z."""
+    return quaternion.about_y(-np.arctan2(forward[..., 0], forward[..., 2]))
 
 
 def heading(joints: np.ndarray, spec: DatasetSpec, smooth: bool) -> np.ndarray:
@@ -37,7 +41,7 @@ def heading(joints: np.ndarray, spec: DatasetSpec, smooth: bool) -> np.ndarray:
     forward = np.cross(UP, across / np.linalg.norm(across, axis=-1, keepdims=True))
     if smooth:
         forward = gaussian_filter1d(forward, 20, axis=0, mode="nearest")
-    return quaternion.between(forward, AHEAD)
+    return to_ahead(forward)
 
 
 def inverse_kinematics(joints: np.ndarray, spec: DatasetSpec, smooth: bool) -> np.ndarray:
@@ -77,11 +81,14 @@ def retarget(joints: np.ndarray, spec: DatasetSpec) -> np.ndarray:
     """The same motion [T, J, 3] on the dataset's uniform skeleton (spec/data.md 2, step 1).
 
     The root path is scaled by the ratio of leg lengths, so that steps fit the legs. A spec without bone lengths of its
-    own keeps the source's.
+    own keeps the source's. Raises ValueError where the legs have no length.
     """
     if spec.bone_lengths is None:
         return joints
     target = np.asarray(spec.bone_lengths)
     legs = [bone - 1 for bone in spec.leg_bones]
-    scale = target[legs].sum() / bone_lengths(joints[0], spec)[legs].sum()
+    source = bone_lengths(joints[0], spec)[legs].sum()
+    if source == 0:
+        raise ValueError("the legs have no length: joints lie in one point")
+    scale = target[legs].sum() / source
     return forward_kinematics(inverse_kinematics(joints, spec, smooth=False), joints[:, 0] * scale, target, spec)

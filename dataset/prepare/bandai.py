@@ -8,6 +8,7 @@ mirror image always share a split. What was written before is kept, so an interr
 
 import argparse
 import hashlib
+import lzma
 import math
 import random
 import re
@@ -24,12 +25,12 @@ from scipy.interpolate import CubicSpline
 from tqdm import tqdm
 
 from dataset.prepare import layout
-from dataset.prepare.captions import captions, mirror_caption, tag
+from dataset.prepare.captions import CONTENTS, STYLES, captions, mirror_caption, tag
 from dataset.spec import BANDAI
 from utils.bvh import Bvh, joint_positions, parse_bvh
+from utils.errors import fail
 from utils.files import write_text, write_whole
 from utils.motion import joints_to_features, mirror_joints
-from utils.errors import fail
 
 NAME = re.compile(r"dataset-[12]_(?P<content>[a-z-]+)_(?P<style>[a-z-]+)_\d+")
 METRES_PER_UNIT = 0.01
@@ -139,7 +140,11 @@ def prepare(source: Path, out: Path) -> None:
     with ProcessPoolExecutor() as pool:
         jobs = {}
         for name, text in tqdm(find_clips(source), desc="reading", unit="clip", disable=None):
-            if not NAME.fullmatch(name):
+            labels = NAME.fullmatch(name)
+            if not labels:
+                continue
+            if labels["content"] not in CONTENTS or labels["style"] not in STYLES:
+                broken.append(f"{name}: there are no words for its content or style")
                 continue
             names.append(name)
             # the mirror image is written last, so where it is the clip is done
@@ -150,8 +155,11 @@ def prepare(source: Path, out: Path) -> None:
         for job in tqdm(jobs.values(), desc="features", unit="clip", disable=None):
             if reason := job.result():
                 broken.append(reason)
-                tqdm.write(f"skipped {reason}", file=sys.stderr)
+    for reason in broken:
+        print(f"skipped {reason}", file=sys.stderr)
     names = sorted(name for name in names if layout.features_path(out, f"M{name}").exists())
+    if not names:
+        raise ValueError(f"not one file of {source} could be read")
     by_content = defaultdict(list)
     for name in names:
         by_content[NAME.fullmatch(name)["content"]].append(name)
@@ -176,6 +184,8 @@ def main() -> None:
         fail(f"there is no {args.source}: fetch it with dataset/prepare/download_bandai.sh, or give --source")
     try:
         prepare(args.source, args.out)
+    except (EOFError, tarfile.TarError, lzma.LZMAError, zipfile.BadZipFile) as error:
+        fail(f"the archive {args.source} is damaged ({error}): fetch it again")
     except (ValueError, OSError) as error:
         fail(str(error))
 

@@ -184,6 +184,13 @@ def test_first_batch_becomes_the_codebook(kind):
     assert torch.equal(quantizer.codebook, first)  # once
 
 
+def test_orig_begins_with_the_table_it_was_made_with():
+    quantizer = Quantizer("orig", 16, 3).train()
+    table = quantizer.codebook.detach().clone()
+    quantizer(normal(50, 3))
+    assert torch.equal(quantizer.codebook, table) and table.abs().max() <= 1 / 16
+
+
 @pytest.mark.parametrize("kind", ["ema", "ema_reset", "reset"])
 def test_a_first_batch_smaller_than_the_codebook_is_tiled_with_noise(kind):
     width, codes, vectors = 4, 300, 100

@@ -126,9 +126,10 @@ def test_every_mask_is_filled_for_every_length(steps, temperature):
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_given_ids_never_change(temperature):
+@pytest.mark.parametrize("sharpness", [1.0, 1e4])  # at 1e4 every pick has confidence 1, so no score tells it from given
+def test_given_ids_never_change(temperature, sharpness):
     given, lengths = partly_given(range(1, 50))
-    start, mock = given.clone(), Mock()
+    start, mock = given.clone(), Mock(sharpness)
     ids = sample(mock, given, lengths, CODES, temperature=temperature)
     assert torch.equal(given, start)  # the caller's tensor
     free = start == MASK
@@ -184,6 +185,18 @@ def test_the_model_sees_fewer_masks_each_time_and_only_fresh_picks_again(rows, l
     counts = [masks.sum().item() for masks in seen]
     rounds = rounds_of(length, 10)
     assert counts == [masked_count(t, rounds, counts[0]) for t in range(len(counts))]
+
+
+def test_confidence_is_that_of_the_model_whatever_the_temperature():
+    """Picks are uniform at this temperature; those that are kept are still the ones the model finds likely."""
+    mock = Mock(2.0)
+    sample(mock, *empty([49]), CODES, temperature=1e12)
+    kept = []
+    for before, after in zip(mock.calls, mock.calls[1:]):
+        chance = Mock(2.0)(before)[0].softmax(dim=-1)
+        position = ((before[0] == MASK) & (after[0] != MASK)).nonzero()[:, 0]
+        kept += chance[position, after[0, position]].tolist()
+    assert len(kept) == 49 - 7 and sum(kept) / len(kept) > 2 / CODES  # the last call still has 7 MASK
 
 
 def test_schedule_falls_from_all_to_one_along_a_quarter_cosine():

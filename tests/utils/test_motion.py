@@ -7,9 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from motions import standing, turned, walking
 
 from dataset.spec import BANDAI, KIT, T2M
+from tests.motions import standing, turned, walking
 from utils.motion import canonical, features_to_joints, foot_contacts, joints_to_features, mirror_joints
 from utils.skeleton import bone_lengths, facing, retarget
 
@@ -145,6 +145,17 @@ def test_round_trip_of_features():
     joints = features_to_joints(features, T2M)
     np.testing.assert_allclose(features_to_joints(joints_to_features(joints, T2M), T2M), joints[:-1], atol=1e-4)
     assert bone_lengths(joints, T2M) == pytest.approx(np.tile(T2M.bone_lengths, (len(joints), 1)), abs=1e-4)
+
+
+def test_velocities_are_seen_from_the_earlier_heading():
+    """The joints' steps in the world, turned back by the yaw summed up to the frame they start from."""
+    features = joints_to_features(walking(T2M, turn=2.0), T2M)
+    joints = features_to_joints(features.astype(np.float64), T2M)
+    yaw = 2 * np.concatenate(([0], np.cumsum(features[:-2, 0])))
+    steps = np.diff(joints, axis=0)
+    across = (steps[..., 0] + 1j * steps[..., 2]) * np.exp(-1j * yaw)[:, None]
+    expected = np.stack((across.real, steps[..., 1], across.imag), axis=-1).reshape(len(steps), -1)
+    np.testing.assert_allclose(features[:-1, T2M.velocity_slice], expected, atol=1e-5)
 
 
 def test_root_path_is_a_plain_sum():

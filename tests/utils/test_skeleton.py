@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from motions import standing, turned, walking
 from scipy.spatial.transform import Rotation
 
 from dataset.spec import KIT, T2M
+from tests.motions import standing, turned, walking
 from utils.skeleton import (
     bone_lengths,
     facing,
