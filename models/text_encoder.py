@@ -98,11 +98,14 @@ class LearnedTextEncoder(nn.Module):
         if self.training:
             keep = iter((torch.rand(sum(map(len, sentences))) >= WORD_DROPOUT).tolist())
             sentences = [[word for word in words if next(keep)] for words in sentences]
-        device = self.units.device
-        lengths = torch.tensor([len(words) + 2 for words in sentences], device=device)
-        vectors = iter(self._word_vectors([word for words in sentences for word in words]))
-        rows = [torch.stack((self.ends[0], *(next(vectors) for _ in words), self.ends[1])) for words in sentences]
-        x = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # [B, 1 + N, S]
+        vectors = torch.cat((self.ends, self._word_vectors([word for words in sentences for word in words])))
+        # rows of places in `vectors`: begin, the words, end, and the end again as padding
+        longest = max(map(len, sentences)) + 2
+        numbers = iter(range(2, len(vectors)))
+        places = [[0, *(next(numbers) for _ in words)] for words in sentences]
+        places = [row + [1] * (longest - len(row)) for row in places]
+        x = F.embedding(torch.tensor(places, device=vectors.device), vectors)  # [B, 1 + N, S]
+        lengths = torch.tensor([len(words) + 2 for words in sentences], device=vectors.device)
         x = x + self.positions[: x.shape[1]]
         mask = length_mask(lengths, x.shape[1])
         for block in self.blocks:

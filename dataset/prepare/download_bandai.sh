@@ -8,6 +8,7 @@ python=$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
 
 if [ ! -d "$clone/.git" ]; then
     mkdir -p "$(dirname "$clone")"
+    rm -rf "$clone.part" # left by an interrupted run of this script
     git clone --depth 1 "$repository" "$clone.part" || {
         echo "error: cannot fetch $repository: fetch it by hand and run: python -m dataset.prepare.bandai --source FOLDER" >&2
         exit 2
