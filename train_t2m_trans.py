@@ -20,7 +20,7 @@ from models.ids import length_mask
 from models.masking import mask_at_random, replace_at_random
 from models.text_encoder import LearnedTextConfig, LearnedTextEncoder, build_text_encoder, build_vocabulary
 from models.transformer import MaskedTransformer, TransformerConfig, load_stage2, transformer_checkpoint
-from models.vqvae import load_vqvae
+from models.vqvae import VQVAE, load_vqvae
 from options.flags import parse
 from options.option_transformer import TransformerOptions
 from utils.checkpoint import save_checkpoint
@@ -30,19 +30,20 @@ from utils.schedule import learning_rate
 
 
 def build_models(
-    options: TransformerOptions, codebook: torch.Tensor, captions: list[str]
+    options: TransformerOptions, tokenizer: VQVAE, captions: list[str]
 ) -> tuple[MaskedTransformer, LearnedTextEncoder]:
     """The transformer and the text encoder that the flags describe, or those of --resume-trans."""
     if options.resume_trans:
         stage2 = load_stage2(options.resume_trans)
         return stage2.model, build_text_encoder(stage2.text, options.resume_trans)
     config = TransformerConfig(
-        codes=len(codebook), code_dim=codebook.shape[1], text_dim=options.clip_dim, width=options.embed_dim_gpt,
-        heads=options.n_head_gpt, layers=options.num_layers, local_layers=options.num_local_layer,
+        codes=tokenizer.config.codes, code_dim=tokenizer.config.code_dim, text_dim=options.clip_dim,
+        width=options.embed_dim_gpt, heads=options.n_head_gpt, layers=options.num_layers,
+        local_layers=options.num_local_layer,
         ff_rate=options.ff_rate, row_length=options.block_size - 1, dropout=options.drop_out_rate,
     )  # fmt: skip
     text_config = LearnedTextConfig(options.clip_dim, options.text_layers, heads=4, dropout=options.drop_out_rate)
-    return MaskedTransformer(config, codebook), LearnedTextEncoder(text_config, build_vocabulary(captions))
+    return MaskedTransformer(config, tokenizer.codebooks()), LearnedTextEncoder(text_config, build_vocabulary(captions))
 
 
 def motion_loss(logits: torch.Tensor, ids: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
@@ -64,7 +65,7 @@ def main() -> None:
         clips = {split: read_split(spec, folder, split) for split in ("train", "val")}
         captions = [caption.text for clip in clips["train"] for caption in clip.captions]
         seed_everything(options.seed)
-        model, text_encoder = build_models(options, tokenizer.quantizer.codebook.cpu(), captions)
+        model, text_encoder = build_models(options, tokenizer, captions)
     except ValueError as error:
         fail(str(error))
     codes, longest = tokenizer.config.codes, options.block_size - 2

@@ -42,7 +42,8 @@ FLOOR_SHARE = 0.02  # the floor is below all but this share of a clip's toe heig
 BATCH = 64
 SMOOTHING = 0.05  # of the labels the judge learns
 CROP = (0.6, 1.0)  # share of a clip that the judge is shown while it learns
-NOISE, OFFSET = 0.1, 0.1  # standard deviations of the channels: per frame, and per clip
+NOISE, OFFSET = 0.1, 0.15  # standard deviations of the channels: per frame, and per clip
+BLUR = 2.0  # frames: at most so much smoothing over time of half the clips, so that jitter is no mark of a content
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def train_judge(examples: list[Example], contents: list[str], spec: DatasetSpec,
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1.0, step / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))
         chosen = torch.multinomial(weights, BATCH, replacement=True, generator=draws)
-        batch, lengths = padded([_cropped(rows[i], draws) for i in chosen])
+        batch, lengths = padded([_blurred(_cropped(rows[i], draws), draws) for i in chosen])
         batch = batch + NOISE * torch.randn(batch.shape, generator=draws)
         batch = batch + OFFSET * torch.randn(len(batch), 1, batch.shape[2], generator=draws)
         loss = F.cross_entropy(judge(batch, lengths), labels[chosen], label_smoothing=SMOOTHING)
@@ -181,6 +182,17 @@ def _cropped(row: Tensor, draws: torch.Generator) -> Tensor:
     size = max(1, round(share * len(row)))
     start = int(torch.randint(len(row) - size + 1, (), generator=draws))
     return row[start : start + size]
+
+
+def _blurred(row: Tensor, draws: torch.Generator) -> Tensor:
+    """A row [T, C], or that row smoothed over time by a Gaussian."""
+    width = BLUR * (2 * torch.rand((), generator=draws).item() - 1)
+    if width < 0.3:  # a Gaussian that narrow changes nothing
+        return row
+    reach = min(math.ceil(2 * width), len(row) - 1)
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / width) ** 2)
+    columns = F.pad(row.T[:, None], (reach, reach), mode="replicate")  # [C, 1, T + 2 reach]
+    return F.conv1d(columns, (kernel / kernel.sum())[None, None])[:, 0].T
 
 
 def find_judge(options: ContentCheckOptions, contents: list[str], spec: DatasetSpec, folder: Path) -> Judge:

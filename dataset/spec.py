@@ -105,6 +105,25 @@ class DatasetSpec:
         return slice(self.dim - 4, self.dim)
 
     @property
+    def lower_features(self) -> tuple[int, ...]:
+        """Features of the lower body: the root's, those of the lower joints in each slice, and the contacts."""
+        others = [joint - 1 for joint in self.lower_joints if joint]  # the root has no position and rotation of its own
+        columns = [
+            *range(self.root_slice.stop),
+            *(self.position_slice.start + 3 * joint + axis for joint in others for axis in range(3)),
+            *(self.rotation_slice.start + 6 * joint + number for joint in others for number in range(6)),
+            *(self.velocity_slice.start + 3 * joint + axis for joint in self.lower_joints for axis in range(3)),
+            *range(self.contact_slice.start, self.dim),
+        ]
+        return tuple(columns)
+
+    @property
+    def upper_heights(self) -> tuple[int, ...]:
+        """Features that are the height of an upper joint."""
+        upper = [joint for joint in range(self.joints) if joint not in self.lower_joints]
+        return tuple(self.position_slice.start + 3 * (joint - 1) + 1 for joint in upper)
+
+    @property
     def groups(self) -> tuple[slice, ...]:
         """Features that share one standard deviation: HumanML3D's own grouping of the vector."""
         return (
@@ -181,3 +200,11 @@ def get_spec(name: str) -> DatasetSpec:
     if name not in SPECS:
         raise ValueError(f"unknown dataset {name!r}: choose one of {', '.join(SPECS)}")
     return SPECS[name]
+
+
+def spec_of_width(dim: int) -> DatasetSpec:
+    """A spec whose feature vectors are this wide, for files that say no more; ValueError where there is none."""
+    for spec in SPECS.values():
+        if spec.dim == dim:
+            return spec
+    raise ValueError(f"no skeleton has {dim} features")

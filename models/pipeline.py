@@ -73,7 +73,10 @@ class MotionPipeline:
                 f"{trans} was trained on a codebook of {model.codes} x {model.code_dim}, "
                 f"{vq} has {ours.codes} x {ours.code_dim}"
             )
-        if not torch.allclose(stage2.model.codebook, tokenizer.quantizer.codebook, atol=1e-2):
+        theirs = tokenizer.codebooks()
+        if theirs.shape != stage2.model.codebooks.shape or not torch.allclose(
+            stage2.model.codebooks, theirs, atol=1e-2
+        ):
             raise ValueError(f"{trans} was trained on another tokenizer than {vq}: their codebooks differ")
         text_encoder = build_text_encoder(stage2.text, str(trans)).to(where).eval()
         length_model = load_length_model(length, where) if length else None

@@ -28,6 +28,7 @@ class TransformerConfig:
     ff_rate: int = 4
     row_length: int = 50  # ids of a row: at most 49 motion tokens, END, PAD
     dropout: float = 0.1
+    parts: int = 1  # 2: upper and lower body, of which the upper is predicted
     mask_words: bool = True  # cross-attention leaves padding of the words out; the released models attend to it
 
 
@@ -77,17 +78,21 @@ class Block(nn.Module):
 
 
 class MaskedTransformer(nn.Module):
-    """(ids, sentence, words, visible) to logits. The codebook is the tokenizer's, and frozen."""
+    """(ids, sentence, words, visible) to logits. The codebooks [parts, K, C / parts] are the tokenizer's, and frozen.
 
-    def __init__(self, config: TransformerConfig, codebook: Tensor | None = None):
+    With two parts the ids have a last axis, [upper | lower]; any of them may be MASK, and upper codes are predicted.
+    """
+
+    def __init__(self, config: TransformerConfig, codebooks: Tensor | None = None):
         super().__init__()
         self.config = config
         width = config.width
         sizes = (width, config.heads, config.ff_rate, config.dropout)
-        self.register_buffer("codebook", torch.zeros(config.codes, config.code_dim))
-        if codebook is not None:
-            self.codebook.copy_(codebook)
-        self.learn_tok_emb = nn.Embedding(SPECIAL_IDS, config.code_dim)  # END, PAD, MASK
+        part_dim = config.code_dim // config.parts
+        self.register_buffer("codebooks", torch.zeros(config.parts, config.codes, part_dim))
+        if codebooks is not None:
+            self.codebooks.copy_(codebooks)
+        self.learn_tok_emb = nn.Embedding(SPECIAL_IDS, part_dim)  # END, PAD, MASK
         self.to_emb = nn.Linear(config.code_dim, width)
         self.cond_emb = nn.Linear(config.text_dim, width)
         self.word_emb = nn.Linear(config.text_dim, width)
@@ -99,9 +104,13 @@ class MaskedTransformer(nn.Module):
         self.apply(_initialise)
 
     def embed(self, ids: Tensor) -> Tensor:
-        """[B, L, E]: a code takes its codebook vector, END, PAD and MASK a learned one."""
-        table = torch.cat((self.codebook, self.learn_tok_emb.weight.to(self.codebook.dtype)))
-        return self.to_emb(F.embedding(ids, table))
+        """[B, L, E]: a code takes its codebook vector, END, PAD and MASK a learned one; parts stand side by side."""
+        special = self.learn_tok_emb.weight.to(self.codebooks.dtype)
+        vectors = [
+            F.embedding(part_ids, torch.cat((codebook, special)))
+            for part_ids, codebook in zip(ids.unbind(-1), self.codebooks)
+        ]
+        return self.to_emb(torch.cat(vectors, dim=-1))
 
     def forward(
         self,
@@ -111,15 +120,17 @@ class MaskedTransformer(nn.Module):
         visible: Tensor | None = None,
         word_mask: Tensor | None = None,
     ) -> Tensor:
-        """Logits [B, L, K] of ids [B, L] given sentence [B, S] and words [B, N, S].
+        """Logits [B, L, K] of ids [B, L] (or [B, L, parts]) given sentence [B, S] and words [B, N, S].
 
         visible [B, L]: ids that exist (default: all but PAD). word_mask [B, N]: words that do (default: all).
         Raises ValueError for a row longer than the model's.
         """
         if ids.shape[1] > self.config.row_length:
             raise ValueError(f"a row has at most {self.config.row_length} ids, not {ids.shape[1]}")
+        if ids.ndim == 2:
+            ids = ids[..., None]
         if visible is None:
-            visible = ids != pad_id(self.config.codes)
+            visible = ids[..., 0] != pad_id(self.config.codes)
         length = ids.shape[1]
         x = self.embed(ids)  # [B, L, E]
         if self.cross_att:
@@ -187,7 +198,9 @@ def from_published(state: dict[str, Tensor], path: str | Path) -> tuple[dict[str
     """
     try:
         width, text_dim = state["trans_base.cond_emb.weight"].shape
-        codebook = state["trans_base.vqvae.vqvae.quantizer.codebook"]
+        quantizer = "trans_base.vqvae.vqvae.quantizer"
+        ends = ("_upper", "_lower") if f"{quantizer}_upper.codebook" in state else ("",)
+        codebooks = torch.stack([state[f"{quantizer}{end}.codebook"] for end in ends])
         row_length = len(state["trans_base.pos_embed.embed"]) - 1
         hidden = len(state["trans_base.blocks.0.mlp.0.weight"])
     except KeyError as error:
@@ -196,7 +209,7 @@ def from_published(state: dict[str, Tensor], path: str | Path) -> tuple[dict[str
         len({name.split(".")[2] for name in state if name.startswith(prefix)})
         for prefix in ("trans_base.blocks.", "trans_head.blocks.", "trans_base.cross_att.")
     )
-    ours = {"codebook": codebook}
+    ours = {"codebooks": codebooks}
     for name, value in state.items():
         stack, _, rest = name.partition(".")
         if rest.startswith(("vqvae.", "pos_embed")) or rest.endswith("attn.mask"):
@@ -206,8 +219,8 @@ def from_published(state: dict[str, Tensor], path: str | Path) -> tuple[dict[str
             rest = f"blocks.{base + int(number)}.{rest}"
         ours[rest] = value
     config = TransformerConfig(
-        codes=len(codebook), code_dim=codebook.shape[1], text_dim=text_dim, width=width,
+        codes=codebooks.shape[1], code_dim=len(codebooks) * codebooks.shape[2], text_dim=text_dim, width=width,
         heads=max(1, width // 64) if width >= 256 else 4, layers=layers, local_layers=local, ff_rate=hidden // width,
-        row_length=row_length, mask_words=False,
+        row_length=row_length, parts=len(codebooks), mask_words=False,
     )  # fmt: skip
     return ours, config

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dataset.spec import spec_of_width
 from models.encdec import ConvConfig, Decoder, Encoder
 from models.ids import length_mask, pad_id, token_count
 from models.quantize import Quantizer
@@ -21,11 +22,18 @@ from utils.checkpoint import build_config, load_checkpoint, load_state
 class VQConfig:
     dim: int = 263  # D
     codes: int = 8192  # K
-    code_dim: int = 32  # C
+    code_dim: int = 32  # C, of all parts together
     conv: ConvConfig = field(default_factory=ConvConfig)
     quantizer: str = "ema_reset"
     mu: float = 0.99  # of the codebook's running mean
     beta: float = 1.0  # of `orig`'s commitment
+    lower_features: tuple[int, ...] = ()  # of the upper-body model: the features of its lower part
+    upper_heights: tuple[int, ...] = ()  # and those that are heights of upper joints
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the tokenizers within: one for the body, or one for each half."""
+        return ("upper", "lower") if self.lower_features else ("body",)
 
     @property
     def frames_per_token(self) -> int:
@@ -34,21 +42,37 @@ class VQConfig:
 
 class Reconstruction(NamedTuple):
     motion: Tensor  # [B, T, D]
-    loss: Tensor  # of the quantizer
-    ids: Tensor  # [N] of the tokens inside the rows
+    loss: Tensor  # of the quantizers
+    ids: Tensor  # [N] of the tokens inside the rows, or [N, parts]
 
 
 class VQVAE(nn.Module):
-    """`encode` and `decode` for those who use it, `forward` for training."""
+    """`encode` and `decode` for those who use it, `forward` for training.
+
+    With two parts, upper and lower body have encoder, codebook and decoder of their own, and ids a last axis for the
+    part. The heights of upper joints then count from the root, with statistics of their own (spec/model.md 4).
+    """
 
     def __init__(self, config: VQConfig):
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.dim, config.code_dim, config.conv)
-        self.decoder = Decoder(config.dim, config.code_dim, config.conv)
-        self.quantizer = Quantizer(config.quantizer, config.codes, config.code_dim, config.mu, config.beta)
+        lower = torch.tensor(config.lower_features, dtype=torch.long)
+        rest = torch.ones(config.dim, dtype=torch.bool)
+        rest[lower] = False
+        features = [lower if part == "lower" else torch.nonzero(rest)[:, 0] for part in config.parts]
+        width = config.code_dim // len(config.parts)
+        for part, columns in zip(config.parts, features):
+            end = _suffix(part)
+            self.add_module(f"encoder{end}", Encoder(len(columns), width, config.conv))
+            self.add_module(f"decoder{end}", Decoder(len(columns), width, config.conv))
+            self.add_module(f"quantizer{end}", Quantizer(config.quantizer, config.codes, width, config.mu, config.beta))
+            self.register_buffer(f"features{end}", columns, persistent=False)
         self.register_buffer("mean", torch.zeros(config.dim))
         self.register_buffer("std", torch.ones(config.dim))
+        if config.upper_heights:
+            self.register_buffer("heights", torch.tensor(config.upper_heights), persistent=False)
+            self.register_buffer("mean_upper", torch.zeros(len(config.upper_heights)))
+            self.register_buffer("std_upper", torch.ones(len(config.upper_heights)))
 
     def set_statistics(self, mean: Tensor | None, std: Tensor | None) -> None:
         """Take mean and std [D]; None leaves them."""
@@ -64,45 +88,97 @@ class VQVAE(nn.Module):
         """The opposite of `normalise`."""
         return motion * self.std + self.mean
 
-    def latents(self, motion: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Encoder outputs [B, L, C] of motion [B, T, D], and the tokens' mask [B, L] where lengths [B] are given.
+    def quantizers(self) -> list[Quantizer]:
+        """The quantizer of each part."""
+        return [getattr(self, f"quantizer{_suffix(part)}") for part in self.config.parts]
+
+    def codebooks(self) -> Tensor:
+        """[parts, K, C / parts] the codes of each part."""
+        return torch.stack([quantizer.codebook for quantizer in self.quantizers()])
+
+    def split(self, motion: Tensor) -> list[Tensor]:
+        """Motion [B, T, D] to that of each part."""
+        if self.config.upper_heights:
+            metric = motion[..., self.heights] * self.std[self.heights] + self.mean[self.heights]
+            root = motion[..., 3:4] * self.std[3] + self.mean[3]
+            motion = motion.index_copy(-1, self.heights, (metric - root - self.mean_upper) / self.std_upper)
+        return [motion[..., getattr(self, f"features{_suffix(part)}")] for part in self.config.parts]
+
+    def join(self, parts: list[Tensor]) -> Tensor:
+        """The opposite of `split`."""
+        motion = torch.cat(parts, dim=-1)
+        columns = torch.cat([getattr(self, f"features{_suffix(part)}") for part in self.config.parts])
+        motion = motion[..., columns.argsort()]
+        if self.config.upper_heights:
+            root = motion[..., 3:4] * self.std[3] + self.mean[3]
+            metric = motion[..., self.heights] * self.std_upper + self.mean_upper + root
+            heights = (metric - self.mean[self.heights]) / self.std[self.heights]
+            motion = motion.index_copy(-1, self.heights, heights)
+        return motion
+
+    def latents(self, motion: Tensor, lengths: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
+        """Encoder outputs [B, L, C] of each part of motion [B, T, D]; the tokens' mask [B, L] for lengths [B] (frames).
 
         Frames that fill up the last token repeat the row's last frame.
         """
         motion, lengths = _whole_tokens(motion, lengths, self.config.frames_per_token)
         mask = None if lengths is None else length_mask(lengths, motion.shape[1])
         frame_mask = None if mask is None else mask[:, None].to(motion.dtype)
-        z = self.encoder(motion.transpose(1, 2), frame_mask).transpose(1, 2)  # [B, L, C]
-        return z, None if mask is None else mask[:, :: self.config.frames_per_token]
+        latents = [
+            getattr(self, f"encoder{_suffix(part)}")(x.transpose(1, 2), frame_mask).transpose(1, 2)
+            for part, x in zip(self.config.parts, self.split(motion))
+        ]
+        return latents, None if mask is None else mask[:, :: self.config.frames_per_token]
 
     def encode(self, motion: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Ids [B, L] of motion [B, T, D]; with lengths [B] in frames, ids past a row's end are PAD."""
-        z, mask = self.latents(motion, lengths)
-        ids = self.quantizer.nearest(z)
-        return ids if mask is None else ids.masked_fill(~mask, pad_id(self.config.codes))
+        """Ids [B, L] (or [B, L, parts]) of motion [B, T, D]; for lengths [B] (frames), PAD past each row's end."""
+        latents, mask = self.latents(motion, lengths)
+        ids = torch.stack([quantizer.nearest(z) for quantizer, z in zip(self.quantizers(), latents)], dim=-1)
+        if mask is not None:
+            ids = ids.masked_fill(~mask[..., None], pad_id(self.config.codes))
+        return ids if len(self.config.parts) > 1 else ids[..., 0]
 
     def decode(self, ids: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Motion [B, 4 L, D] of ids [B, L]; with lengths [B] in frames, a row's ids and frames past them do not count
-        and come out as zeros.
+        """Motion [B, 4 L, D] of ids [B, L], or [B, L, parts]; with lengths [B] in frames, a row's ids and frames past
+        them do not count and come out as zeros.
         """
-        if lengths is None:
-            return self._synthesise(self.quantizer.lookup(ids), None)
-        mask = length_mask(token_count(lengths, self.config.frames_per_token), ids.shape[1])
-        motion = self._synthesise(self.quantizer.lookup(ids.masked_fill(~mask, 0)), mask)
-        return motion * length_mask(lengths, motion.shape[1])[..., None]
+        if ids.ndim == 2:
+            ids = ids[..., None]
+        mask = None
+        if lengths is not None:
+            mask = length_mask(token_count(lengths, self.config.frames_per_token), ids.shape[1])
+            ids = ids.masked_fill(~mask[..., None], 0)
+        codes = [quantizer.lookup(ids[..., i]) for i, quantizer in enumerate(self.quantizers())]
+        motion = self._synthesise(codes, mask)
+        return motion if lengths is None else motion * length_mask(lengths, motion.shape[1])[..., None]
 
-    def _synthesise(self, codes: Tensor, mask: Tensor | None) -> Tensor:
-        """Codes [B, L, C] and their mask [B, L] to motion [B, 4 L, D]."""
-        mask = None if mask is None else mask[:, None].to(codes.dtype)
-        return self.decoder(codes.transpose(1, 2), mask).transpose(1, 2)
+    def _synthesise(self, codes: list[Tensor], mask: Tensor | None) -> Tensor:
+        """Codes [B, L, C] of each part and their mask [B, L] to motion [B, 4 L, D]."""
+        mask = None if mask is None else mask[:, None].to(codes[0].dtype)
+        return self.join(
+            [
+                getattr(self, f"decoder{_suffix(part)}")(x.transpose(1, 2), mask).transpose(1, 2)
+                for part, x in zip(self.config.parts, codes)
+            ]
+        )
 
     def forward(self, motion: Tensor, lengths: Tensor, generator: torch.Generator | None = None) -> Reconstruction:
         """Reconstruct motion [B, T, D] of lengths [B] (frames, multiples of 4) through the codes, learning them."""
-        z, mask = self.latents(motion, lengths)
-        with torch.autocast(z.device.type, enabled=False):  # running sums and distances want float32
-            codes, loss, ids = self.quantizer(z[mask].float(), generator)
-        quantised = torch.zeros_like(z, dtype=codes.dtype).masked_scatter(mask[..., None], codes)
-        return Reconstruction(self._synthesise(quantised, mask), loss, ids)
+        latents, mask = self.latents(motion, lengths)
+        codes, losses, ids = [], [], []
+        for quantizer, z in zip(self.quantizers(), latents):
+            with torch.autocast(z.device.type, enabled=False):  # running sums and distances want float32
+                code, loss, found = quantizer(z[mask].float(), generator)
+            codes.append(torch.zeros_like(z, dtype=code.dtype).masked_scatter(mask[..., None], code))
+            losses.append(loss)
+            ids.append(found)
+        ids = torch.stack(ids, dim=-1) if len(ids) > 1 else ids[0]
+        return Reconstruction(self._synthesise(codes, mask), torch.stack(losses).sum(), ids)
+
+
+def _suffix(part: str) -> str:
+    """Of the names of a part's modules, which are those of the released checkpoints."""
+    return "" if part == "body" else f"_{part}"
 
 
 def _whole_tokens(motion: Tensor, lengths: Tensor | None, unit: int) -> tuple[Tensor, Tensor | None]:
@@ -120,7 +196,11 @@ def _whole_tokens(motion: Tensor, lengths: Tensor | None, unit: int) -> tuple[Te
     return motion, token_count(lengths, unit) * unit
 
 
-TRAINING_STATE = ("quantizer.code_sum", "quantizer.code_count", "quantizer.used", "quantizer.updates")
+TRAINING_STATE = tuple(
+    f"quantizer{_suffix(part)}.{name}"
+    for part in ("body", "upper", "lower")
+    for name in ("code_sum", "code_count", "used", "updates")
+)
 
 
 def vqvae_checkpoint(model: VQVAE, dataset: str) -> dict:
@@ -157,12 +237,19 @@ def read_config(config: dict, path: str | Path) -> VQConfig:
 
 def infer_config(state: dict[str, Tensor], path: str | Path) -> VQConfig:
     """The sizes of a published checkpoint, read off its shapes."""
+    parts = ("upper", "lower") if any(name.startswith("encoder_upper.") for name in state) else ("body",)
+    ends = [_suffix(part) for part in parts]
     try:
-        codes, code_dim = state["quantizer.codebook"].shape
-        width, dim, _ = state["encoder.model.0.weight"].shape
+        codes, width_of_codes = state[f"quantizer{ends[0]}.codebook"].shape
+        width = len(state[f"encoder{ends[0]}.model.0.weight"])
+        dim = sum(state[f"encoder{end}.model.0.weight"].shape[1] for end in ends)
     except KeyError as error:
         raise ValueError(f"{path} is no stage-1 checkpoint: it lacks {error}") from error
-    layers = {int(name.split(".")[2]) for name in state if name.startswith("encoder.model.")}
-    blocks = {int(name.split(".")[5]) for name in state if name.startswith("encoder.model.2.1.model.")}
+    layers = {int(name.split(".")[2]) for name in state if name.startswith(f"encoder{ends[0]}.model.")}
+    blocks = {int(name.split(".")[5]) for name in state if name.startswith(f"encoder{ends[0]}.model.2.1.model.")}
+    halves = {}
+    if len(parts) > 1:  # which features are whose is in no shape: the skeleton of that width knows
+        spec = spec_of_width(dim)
+        halves = {"lower_features": spec.lower_features, "upper_heights": spec.upper_heights}
     conv = ConvConfig(width=width, depth=len(blocks), down_t=len(layers) - 2)
-    return VQConfig(dim=dim, codes=codes, code_dim=code_dim, conv=conv)
+    return VQConfig(dim=dim, codes=codes, code_dim=width_of_codes * len(parts), conv=conv, **halves)

@@ -151,17 +151,17 @@ def test_a_row_longer_than_the_models_is_refused(local_layers):
 def test_embedding_of_codes_and_special_ids():
     model = tiny()
     codes = model.embed(torch.arange(15)[None])[0]
-    assert close(codes[:12], model.to_emb(model.codebook))
+    assert close(codes[:12], model.to_emb(model.codebooks[0]))
     special = torch.tensor([end_id(12), pad_id(12), mask_id(12)])
     assert close(codes[special], model.to_emb(model.learn_tok_emb.weight))
 
 
 def test_the_codebook_is_frozen_and_all_else_learns():
     model, inputs = tiny(), batch()
-    assert "codebook" not in dict(model.named_parameters()) and "codebook" in model.state_dict()
+    assert "codebooks" not in dict(model.named_parameters()) and "codebooks" in model.state_dict()
     model(*inputs).square().mean().backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in model.parameters())
-    assert model.codebook.grad is None
+    assert model.codebooks.grad is None
 
 
 def test_dropout_works_in_training_only():

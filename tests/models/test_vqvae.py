@@ -34,7 +34,7 @@ def tiny(seed=0, **conv):
         if isinstance(module, torch.nn.BatchNorm1d):
             torch.nn.init.normal_(module.running_mean)
             torch.nn.init.uniform_(module.running_var, 0.5, 2)
-    z = model.latents(normal(1, 200, 11, seed=1))[0][0]
+    z = model.latents(normal(1, 200, 11, seed=1))[0][0][0]
     model.quantizer.codebook.copy_(z[:24].detach())  # codes that encoding does pick
     model.set_statistics(normal(11, seed=2), normal(11, seed=3).exp())
     return model.eval()

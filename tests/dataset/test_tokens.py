@@ -1,0 +1,124 @@
+"""Clips as tokens: encoding in padded batches, drawing rows."""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from dataset.humanml import Caption, Clip
+from dataset.spec import BANDAI, KIT
+from dataset.tokens import TokenRows, balancing_weights, encode_clips
+from models.encdec import ConvConfig
+from models.ids import end_id, pad_id
+from tests.tiny import tiny_vq
+
+CPU = torch.device("cpu")
+CODES = 100
+
+
+def make_clips(frames, dim=BANDAI.dim):
+    generator = torch.Generator().manual_seed(0)
+    return [
+        Clip(f"clip{i}", torch.randn(count, dim, generator=generator).numpy(), (Caption(f"text {i}", ()),))
+        for i, count in enumerate(frames)
+    ]
+
+
+def rows_of(lengths, longest=49, captions=1, weights=None):
+    """Clips whose ids all differ: clip i holds 10 i, 10 i + 1, ... (so its ids say where they come from)."""
+    ids = [torch.arange(10 * i, 10 * i + length) for i, length in enumerate(lengths)]
+    clips = [
+        Clip(f"clip{i}", None, tuple(Caption(f"{i} {j}", ()) for j in range(captions))) for i in range(len(lengths))
+    ]
+    return TokenRows(clips, ids, CODES, longest, weights), ids
+
+
+# --- Encoding
+
+
+@pytest.mark.parametrize("batch", [1, 3, 128])
+@torch.no_grad()
+def test_encode_clips_equals_one_at_a_time(batch):
+    model = tiny_vq()
+    frames = [64, 41, 199, 4, 47, 60, 6]
+    clips = make_clips(frames)
+    found = encode_clips(model, clips, CPU, batch)
+    assert [len(ids) for ids in found] == [count // 4 for count in frames]
+    for ids, clip in zip(found, clips):
+        whole = torch.from_numpy(clip.motion[: len(clip.motion) // 4 * 4])
+        assert torch.equal(ids, model.encode(model.normalise(whole)[None])[0])
+    assert len(torch.cat(found).unique()) > 5, "a control: the ids say something"
+
+
+def test_encode_clips_takes_the_tokenizers_own_rate():
+    model = tiny_vq(conv=ConvConfig(width=16, depth=1, down_t=3))
+    assert [len(ids) for ids in encode_clips(model, make_clips([64, 41]), CPU)] == [8, 5]
+
+
+# --- Drawing
+
+
+def test_rows_are_sub_rows_of_the_clip():
+    rows, ids = rows_of([7, 1, 3, 10, 2], captions=3)
+    batch = rows.draw(500, torch.Generator().manual_seed(0))
+    assert batch.rows.shape[1] == batch.lengths.max() + 1
+    seen = set()
+    for row, length, text in zip(batch.rows.tolist(), batch.lengths.tolist(), batch.texts):
+        clip, caption = map(int, text.split())
+        whole, part = ids[clip].tolist(), row[:length]
+        assert row[length] == end_id(CODES) and set(row[length + 1 :]) <= {pad_id(CODES)}
+        assert part in ([whole, whole[1:], whole[:-1]] if len(whole) > 1 else [whole])
+        seen.add((clip, caption, part[0] == whole[0], part[-1] == whole[-1]))
+    for clip in range(5):
+        ends = {(True, True), (True, False), (False, True)} if len(ids[clip]) > 1 else {(True, True)}
+        assert {found[1] for found in seen if found[0] == clip} == {0, 1, 2}
+        assert {found[2:] for found in seen if found[0] == clip} == ends
+
+
+def test_augmentation_takes_a_third():
+    rows, _ = rows_of([8])
+    batch = rows.draw(6000, torch.Generator().manual_seed(0))
+    shorter = batch.lengths == 7
+    assert (batch.lengths[~shorter] == 8).all()
+    assert shorter.float().mean().item() == pytest.approx(1 / 3, abs=0.02)
+    assert (batch.rows[shorter, 0] == 1).float().mean().item() == pytest.approx(1 / 2, abs=0.04)
+
+
+def test_without_augmentation():
+    rows, ids = rows_of([7, 1, 3])
+    batch = rows.draw(200, torch.Generator().manual_seed(0), augment=False)
+    for row, length, text in zip(batch.rows, batch.lengths, batch.texts):
+        assert torch.equal(row[:length], ids[int(text.split()[0])])
+
+
+def test_longest():
+    rows, _ = rows_of([9, 3], longest=5)
+    assert rows.lengths.tolist() == [5, 3]
+    batch = rows.draw(300, torch.Generator().manual_seed(0))
+    assert batch.lengths.max() == 5 and batch.rows.shape == (300, 6)
+    for row, length in zip(batch.rows.tolist(), batch.lengths.tolist()):
+        part = row[:length]
+        assert part == list(range(part[0], part[0] + length)) and row[length] == end_id(CODES)
+
+
+def test_draws_follow_the_generator_and_the_weights():
+    rows, _ = rows_of([4, 4, 4], weights=torch.tensor([1.0, 0.0, 3.0]))
+    batch, same, other = (rows.draw(2000, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    assert torch.equal(batch.rows, same.rows) and batch.texts == same.texts
+    assert batch.texts != other.texts
+    count = Counter(batch.texts)
+    assert count.keys() == {"0 0", "2 0"} and count["2 0"] / 2000 == pytest.approx(0.75, abs=0.04)
+
+
+def test_balancing_weights():
+    names = [f"dataset-1_walk_happy_{i:03d}" for i in range(6)]
+    names += ["Mdataset-2_bow_sad_001", "dataset-1_bow_normal_004@0-90", "dataset-2_walk-turn-left_tired_007"]
+    clips = [Clip(name, None, ()) for name in names]
+    even = balancing_weights(clips, BANDAI, 0.0)
+    assert even.shape == (9,) and (even == even[0]).all()
+    full, half = balancing_weights(clips, BANDAI, 1.0), balancing_weights(clips, BANDAI, 0.5)
+    for weights, walk, bow, turn in ((full, 1, 1, 1), (half, 6**0.5, 2**0.5, 1)):
+        total = torch.stack((weights[:6].sum(), weights[6:8].sum(), weights[8:].sum()))
+        torch.testing.assert_close(total / total[2], torch.tensor([walk, bow, turn], dtype=total.dtype))
+    unknown = balancing_weights(clips, KIT, 1.0)
+    assert (unknown == unknown[0]).all(), "names of kit tell no kinds"
