@@ -52,7 +52,7 @@ class MotionPipeline:
     @classmethod
     def load(
         cls, vq: str | Path | None = None, trans: str | Path | None = None, device: str = "auto",
-        length: str | Path | None = None, precision: str = "auto",
+        length: str | Path | None = None, precision: str = "32",
         dataname: str | None = None,
     ) -> "MotionPipeline":  # fmt: skip
         """From checkpoint files; without any, the weights that ship with the code.

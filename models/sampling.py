@@ -56,7 +56,8 @@ def sample(
     score = free.float()  # 1 - confidence of what was just filled in; 0 may not be masked again
 
     for iteration in range(max(last, default=0)):
-        active = torch.tensor([iteration < end for end in last], device=ids.device)[:, None]
+        going_on = [iteration < end for end in last]
+        active = torch.tensor(going_on, device=ids.device)[:, None]
         count = [masked_count(iteration, s, fill) for s, fill in zip(rounds, to_fill)]
         count = torch.tensor(count, device=ids.device)[:, None]
         rank = score.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
@@ -64,7 +65,8 @@ def sample(
         ids = ids.masked_fill(masked, mask)
         logits = logits_fn(ids).float()
         if temperature:
-            pick = (logits / temperature + _gumbel(generators, active, logits)).argmax(dim=-1)
+            drawn = [length if on else 0 for length, on in zip(lengths.tolist(), going_on)]
+            pick = (logits / temperature + _gumbel(generators, drawn, logits)).argmax(dim=-1)
         else:
             pick = logits.argmax(dim=-1)
         ids = torch.where(masked, pick, ids)
@@ -73,11 +75,12 @@ def sample(
     return ids
 
 
-def _gumbel(generators: list[torch.Generator], active: Tensor, logits: Tensor) -> Tensor:
-    """Noise [B, L, K] whose sum with logits is largest at a draw from their softmax."""
-    shape = logits.shape[1:]
-    rows = [
-        -torch.empty(shape).exponential_(generator=generator).log_() if on else torch.zeros(shape)
-        for generator, on in zip(generators, active[:, 0].tolist())
-    ]
-    return torch.stack(rows).to(logits.device)
+def _gumbel(generators: list[torch.Generator], lengths: list[int], logits: Tensor) -> Tensor:
+    """Noise [B, L, K] whose sum with logits is largest at a draw from their softmax.
+
+    A row draws for its own length alone, so that its draws do not depend on the longest row of the batch.
+    """
+    noise = torch.zeros(logits.shape)
+    for row, generator, length in zip(noise, generators, lengths):
+        row[:length] = -torch.empty(length, logits.shape[-1]).exponential_(generator=generator).log_()
+    return noise.to(logits.device)

@@ -24,7 +24,7 @@ class GenerateOptions:
     resume_length: str | None = flag(None, "length model (default: the one that ships, for the weights that ship)")
     dataname: str | None = flag(None, "dataset of checkpoints that do not say it: t2m, kit or bandai")
     device: str = flag("auto", "auto, cpu or cuda")
-    precision: str = flag("auto", "auto, 32 or bf16", choices=("auto", "32", "bf16"))
+    precision: str = flag("32", "auto, 32 or bf16; in bf16 a motion may depend on what else is in its batch", choices=("auto", "32", "bf16"))
 
     nb_code: int | None = flag(None, "checked: codes in the codebook")
     code_dim: int | None = flag(None, "checked: width of a code")

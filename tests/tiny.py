@@ -1,6 +1,7 @@
 """Small things to run the scripts on: a dataset of a dozen made clips, untrained models, and a command line."""
 
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -123,10 +124,12 @@ def run_script(script: ModuleType, *flags) -> None:
 def refusal(capsys, script: ModuleType, *flags) -> str:
     """What a script says of flags it must refuse: status 2, one line on stderr that is an error, nothing on stdout."""
     capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
+    with warnings.catch_warnings(record=True) as warned, pytest.raises(SystemExit) as caught:
+        warnings.simplefilter("always", UserWarning)
         run_script(script, *flags)
     assert caught.value.code == 2
     printed = capsys.readouterr()
+    assert [str(warning.message) for warning in warned] == [], "a warning is printed on stderr too"
     assert printed.out == ""
     assert printed.err.startswith("error: ") and printed.err.count("\n") == 1 and printed.err.endswith("\n")
     return printed.err

@@ -21,11 +21,11 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 from tqdm import tqdm
 
 from dataset.prepare import layout
 from dataset.prepare.captions import CONTENTS, STYLES, captions, mirror_caption, tag
+from dataset.prepare.resample import resample
 from dataset.spec import BANDAI
 from utils.bvh import Bvh, joint_positions, parse_bvh
 from utils.errors import fail
@@ -58,14 +58,6 @@ def body_joints(bvh: Bvh) -> np.ndarray:
     at["spine1"] = at["Hips"] + 0.6 * (at["Spine"] - at["Hips"])
     at["spine2"] = (at["Spine"] + at["Chest"]) / 2
     return np.stack([at[SOURCE_JOINTS.get(name, name)] for name in BANDAI.joint_names], axis=1)
-
-
-def resample(joints: np.ndarray, source_fps: float, fps: float) -> np.ndarray:
-    """The same motion [F, J, 3] at another rate, by cubic splines through the frames."""
-    times = np.arange(len(joints)) / source_fps
-    if len(joints) < 4:
-        raise ValueError(f"only {len(joints)} frames")
-    return CubicSpline(times, joints)(np.arange(0.0, times[-1] + 1e-9, 1.0 / fps))
 
 
 def find_clips(source: Path) -> Iterator[tuple[str, str]]:

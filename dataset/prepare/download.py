@@ -2,9 +2,9 @@
 
     python -m dataset.prepare.download glove|extractor|model|upperbody
 
-What is complete is skipped without a request. Files that are there are kept, never overwritten. A broken transfer goes on
-where it stopped, and so does a broken unpacking. Where Google refuses, one line names the page to fetch by hand and where to
-put the file; the next run takes it from there. Downloads stay in output/download: remove them there when you like.
+What is complete is skipped without a request. Files that are there are kept, never overwritten. A broken transfer goes
+on where it stopped, and so does a broken unpacking. Where Google refuses, one line names the page to fetch by hand and
+where to put the file; the next run takes it from there. Downloads stay in output/download: remove them when you like.
 """
 
 import argparse
@@ -40,7 +40,7 @@ class Download:
     name: str  # under output/download
     drive_id: str
     needed: tuple[str, ...]  # what is there when all is done; a name that ends in / is a folder with something in it
-    # Of a zip: file or folder inside, at whatever depth > the folder it goes to. A bare file has none and goes to needed[0].
+    # Of a zip: file or folder inside, however deep > the folder it goes to. A bare file has none: it goes to needed[0].
     places: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -135,9 +135,7 @@ def damage(entry: Download, path: Path) -> str:
         return "" if zipfile.is_zipfile(path) else "it breaks off in the middle"
     if entry.places:
         return "it is no zip archive"
-    return (
-        "" if start.startswith(b"\x80") else "it is no torch checkpoint"
-    )  # \x80: a pickle, as torch wrote before zips
+    return "" if start.startswith(b"\x80") else "it is no torch checkpoint"  # \x80: a pickle, as older torch wrote
 
 
 def partials(entry: Download) -> list[Path]:
@@ -147,7 +145,7 @@ def partials(entry: Download) -> list[Path]:
 
 def fetch(entry: Download, mirror: str | None) -> Path:
     """The file of `entry` in output/download: fetched before or by hand, else from Google Drive or MIRROR/NAME."""
-    by_hand = f"fetch {entry.page} by hand as {entry.fetched} and run this again: it goes on from there"
+    by_hand = f"fetch {entry.page} by hand to {entry.fetched}: the next run goes on from there"
     if entry.fetched.exists():
         if wrong := damage(entry, entry.fetched):
             raise Unfinished(f"{entry.fetched} is not usable ({wrong}): remove it, then run this again, or {by_hand}")
@@ -195,6 +193,7 @@ def fetch(entry: Download, mirror: str | None) -> Path:
             raise Unfinished(f"{entry.name} did not come ({reason}): run this again{kept}, or {by_hand}") from error
     if wrong := damage(entry, came):
         came.unlink()  # what the server sent just now, of no use
+        size.unlink(missing_ok=True)
         raise Unfinished(f"{entry.name} did not come ({wrong}): run this again later, or {by_hand}")
     os.replace(came, entry.fetched)
     size.unlink(missing_ok=True)
@@ -205,7 +204,7 @@ def safe_parts(member: zipfile.ZipInfo) -> list[str]:
     """The names on a member's path; raises Unfinished where it leads out of the folder or is no plain file."""
     path = member.filename.replace("\\", "/")  # as some Windows tools write it
     parts = [part for part in path.split("/") if part not in ("", ".")]
-    if path.startswith("/") or re.match("[A-Za-z]:", path) or ".." in parts or not parts:
+    if path.startswith("/") or re.match("[A-Za-z]:", path) or ".." in parts:
         raise Unfinished(f"its member {member.filename!r} would be written outside the folder")
     if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise Unfinished(f"its member {member.filename!r} is a link or a device")
@@ -214,7 +213,7 @@ def safe_parts(member: zipfile.ZipInfo) -> list[str]:
 
 def place_of(parts: list[str], places: dict[str, str]) -> Path | None:
     """Where a member goes: with the innermost known name on its path, into that name's folder; None for all else."""
-    if "__MACOSX" in parts or parts[-1].startswith("._") or parts[-1] == ".DS_Store":
+    if not parts or "__MACOSX" in parts or parts[-1].startswith("._") or parts[-1] == ".DS_Store":
         return None  # what macOS adds: shadows of the files, under the same folder names
     for i in reversed(range(len(parts))):
         if parts[i] in places:
@@ -225,8 +224,9 @@ def place_of(parts: list[str], places: dict[str, str]) -> Path | None:
 def plan(entry: Download, archive: zipfile.ZipFile) -> dict[Path, zipfile.ZipInfo]:
     """Place > member, of a whole archive that has been looked through before the first byte is written."""
     total = sum(member.file_size for member in archive.infolist())  # zipfile never reads more than this says
-    if total > min(LARGEST, 10 * shutil.disk_usage(".").free):
-        raise Unfinished(f"it would unpack to {total / 1e9:.1f} GB")
+    free = shutil.disk_usage(".").free
+    if total > min(LARGEST, 10 * free):  # 10: not all of it is taken, and its places may be on another disk
+        raise Unfinished(f"it would unpack to {total / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")
     placed = {}
     for member in archive.infolist():
         place = place_of(safe_parts(member), entry.places)
@@ -254,7 +254,7 @@ def unpack(entry: Download, path: Path) -> None:
                 elif place.is_file() and place.stat().st_size != member.file_size:
                     print(f"kept {place}: it is not the size of the archive's file")
     except Unfinished as error:
-        raise Unfinished(f"{path} is refused: {error}; remove it and fetch {entry.page} again") from error
+        raise Unfinished(f"{path} is refused: {error} (the published file: {entry.page})") from error
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError) as error:
         raise Unfinished(f"{path} is damaged ({error}): remove it and run this again") from error
 

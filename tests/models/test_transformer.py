@@ -150,7 +150,7 @@ def test_a_row_longer_than_the_models_is_refused(local_layers):
 @torch.no_grad()
 def test_embedding_of_codes_and_special_ids():
     model = tiny()
-    codes = model.embed(torch.arange(15)[None])[0]
+    codes = model.embed(torch.arange(15)[None, :, None])[0]
     assert close(codes[:12], model.to_emb(model.codebooks[0]))
     special = torch.tensor([end_id(12), pad_id(12), mask_id(12)])
     assert close(codes[special], model.to_emb(model.learn_tok_emb.weight))

@@ -84,7 +84,7 @@ def test_a_padded_batch_is_its_rows_alone(norm, activation):
     model = tiny(norm=norm, activation=activation, width=64)
     motion, rows = padded(LENGTHS)
     lengths = torch.tensor(LENGTHS)
-    z, mask = model.latents(motion, lengths)
+    (z,), mask = model.latents(motion, lengths)
     ids = model.encode(motion, lengths)
     decoded = model.decode(ids, lengths)
     garbage = torch.where(mask, ids, torch.randint(24, ids.shape))
@@ -229,7 +229,7 @@ def test_training_state_may_be_left_out_of_a_file(tmp_path):
     model = tiny()
     content = vqvae_checkpoint(model, "t2m")
     for name in TRAINING_STATE:
-        del content["net"][f"vqvae.{name}"]
+        content["net"].pop(f"vqvae.{name}", None)
     save_checkpoint(tmp_path / "vq.pth", content)
     motion = normal(1, 40, 11)
     assert torch.equal(load_vqvae(tmp_path / "vq.pth").encode(motion), model.encode(motion))
