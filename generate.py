@@ -109,13 +109,13 @@ def main() -> None:
 
         pipeline = MotionPipeline.load(
             options.resume_pth, options.resume_trans, options.device, options.resume_length, options.precision,
-            options.dataname,
+            options.dataname, options.clip_model,
         )  # fmt: skip
         check_sizes(options, pipeline)
         lengths = read_lengths(options.length, len(texts), pipeline.shortest, pipeline.longest)
         lengths = pipeline.predict_lengths(texts) if lengths is None else lengths
         for text in texts:
-            if not pipeline.text_encoder.known_words(text):
+            if not pipeline.text_encoder.understands(text):
                 print(f"warning: no word of {text!r} is known to this model: the motion will be any", file=sys.stderr)
         out_dir = Path(options.out_dir)
         out_dir.mkdir(parents=True, exist_ok=True)

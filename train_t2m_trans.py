@@ -13,9 +13,12 @@ import time
 import torch
 from torch.nn import functional as F
 
+from dataset.balance import balancing_weights
 from dataset.humanml import dataset_folder, read_split
 from dataset.spec import get_spec
-from dataset.tokens import TokenRows, balancing_weights, encode_clips
+from dataset.text_features import text_table
+from dataset.tokens import TokenRows, codebook_tokens
+from models.clip import load_clip
 from models.ids import length_mask
 from models.masking import mask_at_random, replace_at_random
 from models.text_encoder import LearnedTextConfig, LearnedTextEncoder, build_text_encoder, build_vocabulary
@@ -30,20 +33,24 @@ from utils.schedule import learning_rate
 
 
 def build_models(
-    options: TransformerOptions, tokenizer: VQVAE, captions: list[str]
-) -> tuple[MaskedTransformer, LearnedTextEncoder]:
+    options: TransformerOptions, tokenizer: VQVAE, captions: list[str], device: torch.device
+) -> tuple[MaskedTransformer, torch.nn.Module]:
     """The transformer and the text encoder that the flags describe, or those of --resume-trans."""
     if options.resume_trans:
         stage2 = load_stage2(options.resume_trans)
-        return stage2.model, build_text_encoder(stage2.text, options.resume_trans)
+        return stage2.model, build_text_encoder(stage2.text, options.resume_trans, options.clip_model)
+    if options.text_encoder == "clip":
+        text_encoder = load_clip(options.clip_model, device)
+    else:
+        text_config = LearnedTextConfig(options.clip_dim, options.text_layers, heads=4, dropout=options.drop_out_rate)
+        text_encoder = LearnedTextEncoder(text_config, build_vocabulary(captions))
     config = TransformerConfig(
-        codes=tokenizer.config.codes, code_dim=tokenizer.config.code_dim, text_dim=options.clip_dim,
+        codes=tokenizer.config.codes, code_dim=tokenizer.config.code_dim, text_dim=text_encoder.text_dim,
         width=options.embed_dim_gpt, heads=options.n_head_gpt, layers=options.num_layers,
         local_layers=options.num_local_layer,
         ff_rate=options.ff_rate, row_length=options.block_size - 1, dropout=options.drop_out_rate,
     )  # fmt: skip
-    text_config = LearnedTextConfig(options.clip_dim, options.text_layers, heads=4, dropout=options.drop_out_rate)
-    return MaskedTransformer(config, tokenizer.codebooks()), LearnedTextEncoder(text_config, build_vocabulary(captions))
+    return MaskedTransformer(config, tokenizer.codebooks()), text_encoder
 
 
 def motion_loss(logits: torch.Tensor, ids: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
@@ -65,22 +72,28 @@ def main() -> None:
         clips = {split: read_split(spec, folder, split) for split in ("train", "val")}
         captions = [caption.text for clip in clips["train"] for caption in clip.captions]
         seed_everything(options.seed)
-        model, text_encoder = build_models(options, tokenizer, captions)
-    except ValueError as error:
+        model, text_encoder = build_models(options, tokenizer, captions, device)
+        ids = {split: codebook_tokens(tokenizer, clips[split], vq_path, device) for split in clips}
+    except (ValueError, OSError) as error:
         fail(str(error))
     codes, longest = tokenizer.config.codes, options.block_size - 2
-    weights_of = {"train": balancing_weights(clips["train"], spec, options.balance), "val": None}
-    train, val = (
-        TokenRows(clips[split], encode_clips(tokenizer, clips[split], device), codes, longest, weights_of[split])
-        for split in ("train", "val")
-    )
+    weights = balancing_weights(clips["train"], spec, options.balance)
+    train = TokenRows(clips["train"], ids["train"], codes, longest, weights)
+    val = TokenRows(clips["val"], ids["val"], codes, longest)
     draws = torch.Generator().manual_seed(options.seed)
 
     # --- model ------------------------------------------------------------------------------------------------------
-    both = torch.nn.ModuleList([model, text_encoder]).to(device).train()
-    averaged = copy.deepcopy(both).eval().requires_grad_(False) if options.ema else both
+    if text_encoder.frozen:  # its features are computed once; what learns is the transformer alone
+        texts = [caption.text for split in clips.values() for clip in split for caption in clip.captions]
+        features = text_table(text_encoder.to(device), texts, folder / ".text_features", device)
+        learning = torch.nn.ModuleList([model])
+    else:
+        features = text_encoder
+        learning = torch.nn.ModuleList([model, text_encoder])
+    learning.to(device).train()
+    averaged = copy.deepcopy(learning).eval().requires_grad_(False) if options.ema else learning
     precision = pick_precision(options.precision, device)
-    weights = list(both.parameters())
+    weights = list(learning.parameters())
     matrices = [p for p in weights if p.ndim > 1]
     decaying = weights if options.decay_option == "all" else matrices
     groups = [
@@ -92,7 +105,7 @@ def main() -> None:
     run = Run(f"{options.out_dir}/{options.exp_name}", options)
     run.say(
         f"{len(train.lengths)} clips to train on, {len(val.lengths)} to validate, "
-        f"{sum(p.numel() for p in weights):,} weights, {len(text_encoder.vocabulary):,} units of text"
+        f"{sum(p.numel() for p in weights):,} weights, text features: {text_encoder.kind}"
     )
 
     # --- training ---------------------------------------------------------------------------------------------------
@@ -111,7 +124,7 @@ def main() -> None:
         inputs, masked = mask_at_random(inputs, motion, codes, draws)
         ids, inputs, motion, masked = (x.to(device) for x in (batch.rows, inputs, motion, masked))
         with autocast(device, precision):
-            text = text_encoder(texts)
+            text = features(texts)
             logits = model(inputs, text.sentence, text.words, word_mask=text.mask)  # [B, L, K]
         loss = motion_loss(logits, ids, motion)
 
@@ -132,22 +145,26 @@ def main() -> None:
             run.report(step, {f"train/{name}": value for name, value in figures.items()})
             since, total, right = time.time(), 0.0, 0.0
         if step % options.eval_iter == 0 or step == options.total_iter:
-            figures = evaluate(averaged, val, codes, device, precision)
+            kept = averaged.eval()
+            kept_features = features if text_encoder.frozen else kept[1]
+            figures = evaluate(kept[0], kept_features, val, codes, device, precision)
             run.report(step, {f"val/{name}": value for name, value in figures.items()})
-            checkpoint = transformer_checkpoint(averaged[0], averaged[1].checkpoint(), spec.name)
+            described = (text_encoder if text_encoder.frozen else kept[1]).checkpoint()
+            checkpoint = transformer_checkpoint(kept[0], described, spec.name)
             save_checkpoint(run.folder / "net_last.pth", checkpoint)
             if figures["loss"] < best:
                 best = figures["loss"]
                 save_checkpoint(run.folder / "net_best.pth", checkpoint)
-            both.train()
+            learning.train()
             since = time.time()
     run.close()
 
 
 @torch.no_grad()
-def evaluate(models, rows: TokenRows, codes: int, device: torch.device, precision: str) -> dict[str, float]:
+def evaluate(
+    model: MaskedTransformer, features, rows: TokenRows, codes: int, device: torch.device, precision: str
+) -> dict[str, float]:
     """Loss on the validation clips with their text and without, under the same draws every time."""
-    model, text_encoder = models.eval()
     draws = torch.Generator().manual_seed(0)
     figures = {"loss": 0.0, "loss_without_text": 0.0}
     rounds = 4
@@ -157,7 +174,7 @@ def evaluate(models, rows: TokenRows, codes: int, device: torch.device, precisio
         inputs, _ = mask_at_random(batch.rows, motion, codes, draws)
         for name, texts in (("loss", batch.texts), ("loss_without_text", [""] * len(batch.texts))):
             with autocast(device, precision):
-                text = text_encoder(texts)
+                text = features(texts)
                 logits = model(inputs.to(device), text.sentence, text.words, word_mask=text.mask)
             figures[name] += motion_loss(logits, batch.rows.to(device), motion.to(device)).item() / rounds
     return figures

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import torch
 
+from dataset.balance import balancing_weights
 from dataset.humanml import dataset_folder, read_split
 from dataset.normalizer import training_statistics
 from dataset.spec import get_spec
@@ -85,7 +86,8 @@ def main() -> None:
         fail(str(error))
     model.set_statistics(mean, std)
     seed_everything(options.seed)
-    windows = Windows(train_clips, mean, std, options.window_size, model.config.frames_per_token)
+    weights = balancing_weights(train_clips, spec, options.balance)
+    windows = Windows(train_clips, mean, std, options.window_size, model.config.frames_per_token, weights)
     draws = torch.Generator().manual_seed(options.seed)
 
     # --- model ------------------------------------------------------------------------------------------------------

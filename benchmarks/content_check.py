@@ -351,9 +351,9 @@ def check_seeds(pipeline: MotionPipeline, runs: list[list[Example]], options: Co
     apart = [distance(a.joints, b.joints) for a, b in pairs]
     some = {"": [example.source for example in runs[0][::20]]}  # without the company they had before
     once, again = (generated(pipeline, some, options, options.seed) for _ in range(2))
+    seeds_apart = {"other_seed_distance_m": float(np.mean(apart)), "other_seed_least_m": min(apart)} if apart else {}
     return {
-        "other_seed_distance_m": float(np.mean(apart)) if apart else math.nan,
-        "other_seed_least_m": min(apart, default=math.nan),
+        **seeds_apart,
         "same_seed_identical": all(np.array_equal(a.joints, b.joints) for a, b in zip(once, again)),
         "same_seed_other_company_m": max(distance(a.joints, b.joints) for a, b in zip(once, runs[0][::20])),
     }

@@ -1,14 +1,18 @@
 """The only reader of splits, captions and motions: folders of HumanML3D's layout (spec/data.md 3)."""
 
+import io
 import math
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from tqdm import tqdm
 
-from dataset.prepare.layout import features_path, text_path
+from dataset.pack import fingerprint, open_pack, write_pack
+from dataset.prepare.layout import FEATURES, TEXTS, features_path, text_path
 from dataset.spec import DatasetSpec
 
 HOW_TO_PREPARE = {
@@ -16,6 +20,7 @@ HOW_TO_PREPARE = {
     "t2m": "follow HumanML3D's own instructions",
     "kit": "follow KIT-ML's own instructions",
 }
+PACK_FORMAT = 1  # to be raised with every change of what is packed
 
 
 @dataclass(frozen=True)
@@ -55,30 +60,84 @@ def read_split(spec: DatasetSpec, folder: Path, split: str) -> list[Clip]:
 
     Captions with times describe a stretch, which becomes a clip of its own (named NAME@start-end, in frames). Clips
     outside the spec's lengths are left out; missing and broken files are named once on stderr and counted.
+
+    The first use packs the split into one array in the folder (dataset/pack.py); the clips' motions are views into it,
+    read from the disk as they are used. A folder that cannot be written to is read into memory, every time.
     """
-    clips, problems = [], []
-    for name in tqdm(split_names(folder, split), desc=f"reading {split}", unit="clip", leave=False, disable=None):
-        try:
-            motion = _read_motion(features_path(folder, name), spec)
-            stretches = _read_captions(text_path(folder, name), spec.fps, len(motion))
-        except (OSError, ValueError) as error:
-            problems.append(f"{name}: {error}")
-            continue
-        for (start, end), captions in stretches.items():
-            whole = (start, end) == (0, len(motion))
-            part = motion[start:end]
-            if spec.min_frames <= len(part) <= spec.max_frames:
-                clips.append(Clip(name if whole else f"{name}@{start}-{end}", part, tuple(captions)))
-    for problem in problems:
+    names = split_names(folder, split)
+    # as text: a Path for each of fifty thousand files takes longer than asking for its size
+    files = (f"{folder}/{kind}" for name in names for kind in (f"{FEATURES}/{name}.npy", f"{TEXTS}/{name}.txt"))
+    key = fingerprint((PACK_FORMAT, spec.dim, spec.fps, spec.min_frames, spec.max_frames, names), files)
+    motion, index = open_pack(folder, split, key, spec.dim) or _pack(spec, folder, split, names, key)
+    for problem in index["problems"]:
         print(f"left out {problem}", file=sys.stderr)
-    if problems:
-        print(f"{len(problems)} clips of {split} left out", file=sys.stderr)
-    if not clips:
+    if index["problems"]:
+        print(f"{len(index['problems'])} clips of {split} left out", file=sys.stderr)
+    if not index["clips"]:
         raise ValueError(f"{folder} has no usable clip in its split {split!r}")
-    return clips
+    return [Clip(name, motion[first:end], _captions(pairs)) for name, first, end, pairs in index["clips"]]
 
 
-def _read_motion(path: Path, spec: DatasetSpec) -> np.ndarray:
+def _captions(pairs: list[list[str]]) -> tuple[Caption, ...]:
+    """From [text, tokens] pairs of the index; a token's text is kept once, however many captions have it."""
+    return tuple(Caption(text, tuple(map(sys.intern, tokens.split()))) for text, tokens in pairs)
+
+
+def _pack(spec: DatasetSpec, folder: Path, split: str, names: list[str], key: str) -> tuple[np.ndarray, dict]:
+    """Write the split's pack and open it; where that fails, the same in memory, with a note on stderr."""
+
+    def fill(file: BinaryIO) -> dict:
+        return _write_motions(
+            spec, folder, tqdm(names, f"packing {split}", unit="clip", leave=False, disable=None), file
+        )
+
+    reason = "another process removed it"
+    try:
+        write_pack(folder, split, key, fill)
+        packed = open_pack(folder, split, key, spec.dim)
+        if packed is not None:
+            return packed
+    except OSError as error:
+        reason = str(error)
+    print(
+        f"{split} is read into memory, which every start will do again: no pack in {folder}: {reason}", file=sys.stderr
+    )
+    memory = io.BytesIO()
+    index = fill(memory)
+    return np.ndarray((index["frames"], spec.dim), np.float32, memory.getbuffer()), index
+
+
+def _write_motions(spec: DatasetSpec, folder: Path, names: Iterable[str], file: BinaryIO) -> dict:
+    """Write the motions of usable clips to `file`, one after another, and give the index of the pack:
+
+    frames: rows written; clips: [name, first row, last row + 1, [[text, tokens], ...]]; problems: one text each.
+    """
+    clips, problems, frames = [], [], 0
+    for name in names:
+        try:
+            motion = read_motion(features_path(folder, name), spec)
+            stretches = read_captions(text_path(folder, name), spec.fps, len(motion))
+        except (OSError, ValueError) as error:
+            problems.append(f"{name}: {error}".replace(f"{folder}/", ""))  # the pack may move with its folder
+            continue
+        usable = {
+            (start, end): captions
+            for (start, end), captions in stretches.items()
+            if spec.min_frames <= end - start <= spec.max_frames
+        }
+        if not usable:
+            continue
+        file.write(np.ascontiguousarray(motion))
+        for (start, end), captions in usable.items():
+            whole = (start, end) == (0, len(motion))
+            pairs = [[caption.text, " ".join(caption.tokens)] for caption in captions]
+            clips.append([name if whole else f"{name}@{start}-{end}", frames + start, frames + end, pairs])
+        frames += len(motion)
+    return {"frames": frames, "clips": clips, "problems": problems}
+
+
+def read_motion(path: Path, spec: DatasetSpec) -> np.ndarray:
+    """Features [T, D] of a file. Raises ValueError for another shape, and for nan and infinite numbers."""
     motion = load_array(path)
     if motion.ndim != 2 or motion.shape[1] != spec.dim:
         raise ValueError(f"shape {list(motion.shape)}, not [T, {spec.dim}]")
@@ -98,8 +157,9 @@ def load_array(path: Path) -> np.ndarray:
         raise ValueError(f"{path} is no readable npy file: {error}") from error
 
 
-def _read_captions(path: Path, fps: float, frames: int) -> dict[tuple[int, int], list[Caption]]:
-    """Captions by the stretch (first frame, last frame + 1) they describe."""
+def read_captions(path: Path, fps: float, frames: int) -> dict[tuple[int, int], list[Caption]]:
+    """Captions by the stretch (first frame, last frame + 1) they describe. Raises OSError, and ValueError for lines
+    of another form."""
     stretches = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.strip():
@@ -111,7 +171,7 @@ def _read_captions(path: Path, fps: float, frames: int) -> dict[tuple[int, int],
         if math.isinf(start) or math.isinf(end):
             raise ValueError(f"{path.name} has an infinite time: {line[:60]!r}")
         whole = start == 0.0 and end == 0.0
-        stretch = (0, frames) if whole else (int(start * fps), min(int(end * fps), frames))
+        stretch = (0, frames) if whole else (max(int(start * fps), 0), min(int(end * fps), frames))
         stretches.setdefault(stretch, []).append(Caption(fields[0], tuple(fields[1].split())))
     if not stretches:
         raise ValueError(f"{path.name} has no caption")

@@ -1,4 +1,8 @@
-"""The statistics motion is normalised with: the only owner of which space is which (spec/data.md 3)."""
+"""The statistics motion is normalised with: the only owner of which space is which (spec/data.md 3).
+
+The released models and the published evaluator live in the published space: HumanML3D's statistics, with the root and
+the contacts weighted up. Training for those datasets goes there too. A checkpoint carries its statistics inside.
+"""
 
 from pathlib import Path
 
@@ -7,25 +11,55 @@ import numpy as np
 from dataset.humanml import load_array
 from dataset.spec import DatasetSpec
 
-ROOT_WEIGHT = 5.0  # root features and contacts count this much more than their spread says: drift adds up
+# Root features and contacts count this much more than their spread says: an error of the root's turn or path adds up
+# over the frames, one of a joint's place does not. The published statistics weigh by 5 x 5.
+ROOT_WEIGHT = 5.0
+PUBLISHED_ROOT_WEIGHT = {"t2m": 25.0, "kit": 25.0}
+CHECKPOINTS = Path("checkpoints")
+PUBLISHED = "VQVAEV3_CB1024_CMT_H1024_NRES3/meta"  # under the dataset's name, beside the extractors
 
 
 def read_statistics(folder: Path, spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
     """Mean.npy and Std.npy [D] of a dataset's folder. Raises ValueError where they are not there or do not fit."""
-    mean, std = (load_array(folder / f"{name}.npy") for name in ("Mean", "Std"))
-    if mean.shape != (spec.dim,) or std.shape != (spec.dim,):
-        raise ValueError(f"the statistics in {folder} are for {mean.shape} features, {spec.name} has {spec.dim}")
+    return _read(folder / "Mean.npy", folder / "Std.npy", spec)
+
+
+def published_statistics(spec: DatasetSpec, root: Path = CHECKPOINTS) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation [D] of the space of the released models and the published evaluator, from `root`.
+
+    Raises ValueError where they are not there or do not fit, and for a dataset that has none.
+    """
+    if spec.name not in PUBLISHED_ROOT_WEIGHT:
+        raise ValueError(f"there are no published statistics of {spec.name}")
+    mean, std = _published_paths(spec, root)
+    if not (mean.is_file() and std.is_file()):
+        how = "bash dataset/prepare/download_extractor.sh brings them"
+        raise ValueError(f"there are no published statistics in {mean.parent}: {how}")
+    return _read(mean, std, spec)
+
+
+def training_statistics(folder: Path, spec: DatasetSpec, root: Path = CHECKPOINTS) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation [D] for training a tokenizer: the published ones where they are on the disk, else the
+    folder's, with the root and the contacts weighted up. Raises ValueError as those do."""
+    weight = PUBLISHED_ROOT_WEIGHT.get(spec.name, ROOT_WEIGHT)
+    if spec.name in PUBLISHED_ROOT_WEIGHT and all(path.is_file() for path in _published_paths(spec, root)):
+        return published_statistics(spec, root)
+    mean, std = read_statistics(folder, spec)
+    std = std.copy()
+    std[spec.root_slice] /= weight
+    std[spec.contact_slice] /= weight
     return mean, std
 
 
-def training_statistics(folder: Path, spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Statistics for training a tokenizer: the folder's, the root and the contacts weighted up.
+def _published_paths(spec: DatasetSpec, root: Path) -> tuple[Path, Path]:
+    folder = root / spec.name / PUBLISHED
+    return folder / "mean.npy", folder / "std.npy"
 
-    The published space does the same (by 5 x 5): an error of the root's turn or path adds up over the frames, one of
-    a joint's place does not.
-    """
-    mean, std = read_statistics(folder, spec)
-    std = std.copy()
-    std[spec.root_slice] /= ROOT_WEIGHT
-    std[spec.contact_slice] /= ROOT_WEIGHT
+
+def _read(mean_path: Path, std_path: Path, spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
+    mean, std = load_array(mean_path), load_array(std_path)
+    if mean.shape != (spec.dim,) or std.shape != (spec.dim,):
+        raise ValueError(
+            f"the statistics in {mean_path.parent} are for {mean.shape} features, {spec.name} has {spec.dim}"
+        )
     return mean, std

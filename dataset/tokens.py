@@ -3,17 +3,20 @@
 Axes: B batch, L ids.
 """
 
-from collections import Counter
+import hashlib
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from dataset.humanml import Clip
-from dataset.spec import DatasetSpec
 from models.ids import make_rows, pad_id
 from models.vqvae import VQVAE
+from utils.files import write_text, write_whole
 
 
 @torch.no_grad()
@@ -36,11 +39,34 @@ def encode_clips(model: VQVAE, clips: list[Clip], device: torch.device, batch: i
     return found
 
 
-def balancing_weights(clips: list[Clip], spec: DatasetSpec, balance: float) -> Tensor:
-    """How likely to draw each clip: evenly over clips at balance 0, evenly over the kinds of clips at balance 1."""
-    kinds = [spec.kind(clip.name) for clip in clips]
-    count = Counter(kinds)
-    return torch.tensor([count[kind] ** -balance for kind in kinds])
+def codebook_tokens(model: VQVAE, clips: list[Clip], checkpoint: str | Path, device: torch.device) -> list[Tensor]:
+    """Ids of every clip, from the files codebook/NAME.npy beside the tokenizer's checkpoint.
+
+    What is not there yet is encoded and written; another checkpoint, or other motion under a name, makes its file anew.
+    """
+    folder = Path(checkpoint).parent / "codebook"
+    model_digest = hashlib.sha256(Path(checkpoint).read_bytes()).digest()
+    keys = {clip.name: _key(model_digest, clip) for clip in clips}
+    index = folder / "index.json"
+    known = json.loads(index.read_text()) if index.is_file() else {}
+    found: dict[str, Tensor] = {}
+    for clip in clips:
+        path = folder / f"{clip.name}.npy"
+        if known.get(clip.name) == keys[clip.name] and path.is_file():
+            found[clip.name] = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.int64))
+    missing = [clip for clip in clips if clip.name not in found]
+    for clip, ids in zip(missing, encode_clips(model, missing, device)):
+        found[clip.name] = ids
+        write_whole(folder / f"{clip.name}.npy", lambda path, x=ids: np.save(path, x.numpy().astype(np.int32)))
+    if missing:  # the index is written last: a file that it does not name is written again
+        write_text(index, json.dumps({**known, **{clip.name: keys[clip.name] for clip in missing}}))
+    return [found[clip.name] for clip in clips]
+
+
+def _key(model_digest: bytes, clip: Clip) -> str:
+    """Changes with the tokenizer, and with a clip's length, beginning or end."""
+    ends = clip.motion[[0, -1]].tobytes()
+    return hashlib.blake2b(model_digest + len(clip.motion).to_bytes(4, "little") + ends, digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)

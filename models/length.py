@@ -61,7 +61,7 @@ def load_length_model(path: str | Path, device: str | torch.device = "cpu") -> L
     if not isinstance(content.get("length"), dict):
         raise ValueError(f"{path} is no length model: it has no 'length'")
     model = LengthModel(
-        build_config(LengthConfig, content.get("config"), path), build_text_encoder(content.get("text"), str(path))
+        build_config(LengthConfig, content.get("config"), path), build_text_encoder(content.get("text", {}), path)
     )
     load_state(model.head, {name.removeprefix("head."): value for name, value in content["length"].items()}, path)
     return model.to(device).eval()

@@ -16,7 +16,7 @@ from dataset.spec import T2M, DatasetSpec, get_spec
 from models.ids import make_rows, mask_id, token_count
 from models.length import LengthModel, load_length_model
 from models.sampling import sample
-from models.text_encoder import LearnedTextEncoder, TextFeatures, build_text_encoder
+from models.text_encoder import TextFeatures, build_text_encoder
 from models.transformer import MaskedTransformer, load_stage2
 from models.vqvae import VQVAE, load_vqvae
 from utils.motion import features_to_joints
@@ -43,7 +43,7 @@ class MotionPipeline:
 
     tokenizer: VQVAE
     transformer: MaskedTransformer
-    text_encoder: LearnedTextEncoder
+    text_encoder: torch.nn.Module
     length_model: LengthModel | None
     spec: DatasetSpec
     device: torch.device
@@ -53,11 +53,12 @@ class MotionPipeline:
     def load(
         cls, vq: str | Path | None = None, trans: str | Path | None = None, device: str = "auto",
         length: str | Path | None = None, precision: str = "32",
-        dataname: str | None = None,
+        dataname: str | None = None, clip_model: str | None = None,
     ) -> "MotionPipeline":  # fmt: skip
         """From checkpoint files; without any, the weights that ship with the code.
 
         `dataname` names the dataset of checkpoints that do not say it, as the released ones (default t2m).
+        `clip_model` says where CLIP is (see `models.clip.load_clip`), for those that were trained on its features.
         Raises ValueError for files that are missing, broken, or do not belong together.
         """
         where = pick_device(device)
@@ -78,7 +79,7 @@ class MotionPipeline:
             stage2.model.codebooks, theirs, atol=1e-2
         ):
             raise ValueError(f"{trans} was trained on another tokenizer than {vq}: their codebooks differ")
-        text_encoder = build_text_encoder(stage2.text, str(trans)).to(where).eval()
+        text_encoder = build_text_encoder(stage2.text, trans, clip_model).to(where).eval()
         length_model = load_length_model(length, where) if length else None
         spec = get_spec(stage2.dataset) if stage2.dataset else asked or T2M
         if asked and asked != spec:

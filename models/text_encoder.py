@@ -1,7 +1,9 @@
 """Sentences to what the transformer is conditioned on, behind one small interface.
 
 A text encoder is a module that takes a list of sentences and returns `TextFeatures`; the empty sentence stands for "no
-text". It describes itself by `checkpoint()`, from which `build_text_encoder` makes it again.
+text". It says whether it knows any word of a sentence (`understands`), whether it is `frozen`, and describes itself by
+`checkpoint()`, from which `build_text_encoder` makes it again. There are two: `LearnedTextEncoder` here and
+`models.clip.ClipTextEncoder`.
 
 Axes: B sentences, N words, S text width.
 """
@@ -9,6 +11,7 @@ Axes: B sentences, N words, S text width.
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -69,6 +72,7 @@ class LearnedTextEncoder(nn.Module):
     """
 
     kind = "learned"
+    frozen = False
 
     def __init__(self, config: LearnedTextConfig, vocabulary: list[str]):
         super().__init__()
@@ -82,6 +86,10 @@ class LearnedTextEncoder(nn.Module):
         self.ln_f = nn.LayerNorm(width)
         self.register_buffer("positions", sinusoids(MAX_WORDS + 2, width), persistent=False)
 
+    @property
+    def text_dim(self) -> int:
+        return self.config.text_dim
+
     def known_words(self, text: str) -> list[list[int]]:
         """Unit indices of each word that has any. Raises ValueError for too long a sentence."""
         words = split_words(text)
@@ -91,6 +99,10 @@ class LearnedTextEncoder(nn.Module):
             if word not in self.units_of:
                 self.units_of[word] = [self.index[unit] for unit in word_units(word) if unit in self.index]
         return [self.units_of[word] for word in words if self.units_of[word]]
+
+    def understands(self, text: str) -> bool:
+        """Whether any word of a sentence is known."""
+        return bool(self.known_words(text))
 
     def forward(self, texts: list[str]) -> TextFeatures:
         """Features of B sentences; words are those of the sentence and its end."""
@@ -132,10 +144,17 @@ class LearnedTextEncoder(nn.Module):
         }  # fmt: skip
 
 
-def build_text_encoder(content: dict | None, path: str) -> LearnedTextEncoder:
-    """The encoder that a checkpoint describes. Raises ValueError where it describes none that exists here."""
-    if content is None:
-        raise ValueError(f"{path} was trained on CLIP's text features, which cannot be computed here yet")
+def build_text_encoder(content: dict | None, path: str | Path, clip_model: str | None = None) -> nn.Module:
+    """The encoder that a checkpoint describes; none at all, as in the released ones, means CLIP.
+
+    clip_model says where CLIP is, instead of where the checkpoint found it. Raises ValueError for a description that is
+    not understood, or a CLIP that cannot be had.
+    """
+    content = content or {"kind": "clip"}
+    if content.get("kind") == "clip":
+        from models.clip import load_clip  # which imports this module
+
+        return load_clip(clip_model or content.get("source"))
     if content.get("kind") != LearnedTextEncoder.kind:
         raise ValueError(f"{path} wants a text encoder of unknown kind {content.get('kind')!r}")
     config = build_config(LearnedTextConfig, content.get("config"), path)

@@ -23,8 +23,13 @@ class GenerateOptions:
     resume_trans: str | None = flag(None, "stage-2 checkpoint (default: the weights that ship with the code)")
     resume_length: str | None = flag(None, "length model (default: the one that ships, for the weights that ship)")
     dataname: str | None = flag(None, "dataset of checkpoints that do not say it: t2m, kit or bandai")
+    clip_model: str | None = flag(None, "where CLIP is: a hub name, a folder, or ViT-B-32.pt (default: as trained)")
     device: str = flag("auto", "auto, cpu or cuda")
-    precision: str = flag("32", "auto, 32 or bf16; in bf16 a motion may depend on what else is in its batch", choices=("auto", "32", "bf16"))
+    precision: str = flag(
+        "32",
+        "auto, 32 or bf16; in bf16 a motion may depend on what else is in its batch",
+        choices=("auto", "32", "bf16"),
+    )
 
     nb_code: int | None = flag(None, "checked: codes in the codebook")
     code_dim: int | None = flag(None, "checked: width of a code")

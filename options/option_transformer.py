@@ -32,7 +32,14 @@ class TransformerOptions:
     drop_out_rate: float = flag(0.1, "dropout")
     pkeep: float = flag(0.5, "share of the motion ids that is not replaced by random ones; -1 draws it each step")
 
-    text_encoder: str = flag("learned", "learned: trained with the model on the captions", choices=("learned",))
+    text_encoder: str = flag(
+        "clip",
+        "clip: frozen, as published; learned: trained with the model on the captions",
+        choices=("clip", "learned"),
+    )
+    clip_model: str | None = flag(
+        None, "where CLIP is: a hub name, a folder, or ViT-B-32.pt (default: ViT-B/32 of the hub)"
+    )
     text_layers: int = flag(2, "blocks of the learned text encoder")
     text_dropout: float = flag(0.1, "share of the rows trained without their text, for guidance")
     balance: float = flag(0.0, "0 draws clips evenly, 1 kinds of clips, where the dataset's names tell kinds apart")

@@ -15,6 +15,8 @@ class VQOptions:
     batch_size: int = flag(256, "windows a step")
     window_size: int = flag(64, "frames a window; shorter clips are used whole")
 
+    balance: float = flag(0.0, "0 draws frames evenly, 1 kinds of clips, where the dataset's names tell kinds apart")
+
     total_iter: int = flag(300_000, "steps")
     warm_up_iter: int = flag(1000, "steps over which the learning rate rises")
     lr: float = flag(2e-4, "learning rate")

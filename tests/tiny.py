@@ -27,7 +27,7 @@ KINDS = {
     "walk": (("a person walks forward", "someone strolls ahead slowly"), 1.0, 0.0, 0.8),
     "walk-turn-left": (("a person walks and turns left", "someone strolls to the left"), 1.0, 1.4, 0.8),
     "run": (("a person runs forward", "someone is running ahead quickly"), 2.5, 0.0, 1.3),
-    "wave": (("a person stands and waves", "someone stands still, waving a hand"), 0.0, 0.0, 0.5),
+    "stand": (("a person stands still", "someone is standing and waiting"), 0.0, 0.0, 0.0),
 }
 CAPTIONS = [caption for captions, *_ in KINDS.values() for caption in captions]
 
@@ -40,7 +40,8 @@ def make_dataset(folder: Path, spec: DatasetSpec) -> Path:
         kind = list(KINDS)[i % 4]
         captions, speed, turn, swing = KINDS[kind]
         name = f"dataset-1_{kind}_normal_{i:03d}"
-        joints = walking(spec, 41 + (7 * i) % 40, speed + 0.03 * i, turn, swing + 0.02 * i)
+        more = 1 + 0.03 * i  # who stands stands still: feet on the floor, or the contacts would be alike in all frames
+        joints = walking(spec, 41 + (7 * i) % 40, more * speed, turn, more * swing)
         features = joints_to_features(joints, spec)
         write_whole(features_path(folder, name), lambda path, x=features: np.save(path, x))
         lines = (text_line(caption, " ".join(f"{word}/OTHER" for word in caption.split())) for caption in captions)

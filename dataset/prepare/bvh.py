@@ -8,8 +8,8 @@ with --joint-map where the 22 joints are; a file like dataset/prepare/joint_maps
     {"pelvis": "Hips", "spine1": ["Hips", "Spine", 0.6], ...}
 
 names a joint of the file, or a point that lies a share of the way from one to another. An End Site is called
-"<parent> end". Written are NAME.npy, [T, 263] at 20 fps, and with --joints NAME_joints.npy, [T + 1, 22, 3] of the file's
-own body in metres, y up. The features do not depend on the unit: they are of one uniform skeleton.
+"<parent> end". Written are NAME.npy, [T, 263] at 20 fps, and with --joints NAME_joints.npy, [T + 1, 22, 3] of the
+file's own body in metres, y up. The features do not depend on the unit: they are of one uniform skeleton.
 
 F frames at the file's rate. Axes of a body: y up, +x to its left when it faces +z.
 """
@@ -165,7 +165,9 @@ def convert(
         raise ValueError(f"{path}: {error}") from error
 
 
-def prepare(files: list[Path], out: Path, joint_map: JointMap | None, scale: float | None, up: str, joints: bool):
+def prepare(
+    files: list[Path], out: Path, joint_map: JointMap | None, scale: float | None, up: str, joints: bool
+) -> None:
     """Convert every file, printing what is written. Raises ValueError at the end where some could not be."""
     by_name = {}
     for path in files:

@@ -5,8 +5,8 @@
 
 AMASS_FOLDER holds the sub-datasets' archives (KIT.tar.bz2, ...: SMPL+H G) or what they hold; archives are read as a
 stream and never unpacked. `smplh` is the "extended SMPL+H model" of the MANO site: male/model.npz, female/model.npz.
-index.csv, texts.zip and the split files are in HumanML3D's repository; the clips of HumanAct12 come with joints of their
-own. What was written before is kept, so an interrupted run goes on where it stopped. Written are, as in HumanML3D,
+index.csv, texts.zip and the split files are in HumanML3D's repository; the clips of HumanAct12 come with joints of
+their own. What was written before is kept, so an interrupted run goes on where it stopped. As in HumanML3D, it writes
 
     new_joint_vecs/NAME.npy  features [T, 263]        new_joints/NAME.npy  their joints [T, 22, 3], metres, y up
     texts/NAME.txt           Mean.npy Std.npy         train.txt val.txt test.txt ...
@@ -52,7 +52,7 @@ BODY_FRAMES = 512  # that the body model poses at once
 POSE_DIM = 156  # SMPL-H: 52 joints, the 22 of the body first
 NUM_BETAS = 10  # of AMASS's 16, as HumanML3D was made
 
-# index.csv keeps the names that sub-datasets had in AMASS's first release; archives have others, and so have later releases.
+# index.csv keeps the sub-datasets' names of AMASS's first release. Archives have others, and so have later releases.
 FIRST_NAMES = {
     "BMLrub": "BioMotionLab_NTroje", "DFaust": "DFaust_67", "EyesJapanDataset": "Eyes_Japan_Dataset",
     "HDM05": "MPI_HDM05", "MPIHDM05": "MPI_HDM05", "PosePrior": "MPI_Limits", "MPILimits": "MPI_Limits",
@@ -142,14 +142,16 @@ def find_archives(sources: list[Path]) -> tuple[list[Path], list[Path]]:
     return folders, archives
 
 
-def find_sequences(sources: list[Path], wanted: dict[Key, list[Clip]]) -> Iterator[tuple[Key, str, bytes]]:
+def find_sequences(
+    sources: list[Path], wanted: dict[Key, list[Clip]], datasets: set[str]
+) -> Iterator[tuple[Key, str, bytes]]:
     """(key, where, bytes) of every wanted .npz in folders and tar archives; nothing is unpacked.
 
-    A key that the caller takes out of `wanted` is not sought again, and an archive named after a sub-dataset of which
-    nothing is wanted is not opened. Raises ValueError for an archive that is damaged.
+    A key that the caller takes out of `wanted` is not sought again, and an archive named after one of the index's
+    sub-datasets of which nothing is wanted any more is not opened: bz2 takes its time. Raises ValueError for an archive
+    that is damaged.
     """
     folders, archives = find_archives(sources)
-    datasets = {clip.source[0] for clips in wanted.values() for clip in clips}
 
     def match(parts: tuple[str, ...]) -> Key | None:
         """A path is a sequence's when it ends as the sequence's key does."""
@@ -166,11 +168,11 @@ def find_sequences(sources: list[Path], wanted: dict[Key, list[Clip]]) -> Iterat
                 yield key, str(path), data
     for archive in archives:
         stem = archive.name.split(".tar")[0]
-        dataset = FIRST_NAMES.get(stem, stem)
-        if not wanted or (stem != dataset and dataset not in datasets):
+        if not wanted or FIRST_NAMES.get(stem, stem) in datasets - {key[0] for key in wanted}:
             continue
         try:
-            with tarfile.open(archive, "r|*") as members:
+            # read front to back; not mode "r|*", which takes only the first of the streams that pbzip2 writes
+            with tarfile.open(archive) as members:
                 for member in members:
                     if not wanted:
                         break
@@ -194,13 +196,15 @@ class Sequence:
 
 def read_sequence(data: bytes) -> Sequence:
     """An AMASS .npz thinned to 20 fps. Raises one of BROKEN_FILE for anything else."""
+    if not data.startswith(b"PK"):
+        raise ValueError("it is no .npz file")
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         rate_name = next((name for name in ("mocap_framerate", "mocap_frame_rate") if name in arrays), None)
         if missing := [name for name in ("poses", "trans", "betas", "gender") if name not in arrays]:
             raise ValueError(f"it has no {', '.join(missing)}")
         if rate_name is None:
             raise ValueError("it has no mocap_framerate")
-        rate, gender = float(arrays[rate_name]), arrays["gender"].item()
+        rate, gender = float(arrays[rate_name].item()), arrays["gender"].item()
         poses, translation = arrays["poses"], arrays["trans"]
         betas = arrays["betas"].reshape(-1)[:NUM_BETAS].astype(np.float32)
     if poses.ndim != 2 or poses.shape[1] != POSE_DIM or translation.shape != (len(poses), 3):
@@ -224,7 +228,7 @@ def find_body_model(folder: Path, gender: str) -> Path:
     if folder.is_file():
         return folder  # one model for everybody
     names = (f"{gender}/model.npz", f"smplh/{gender}/model.npz", f"SMPLH_{gender.upper()}.npz")
-    for name in (*names, f"smplh/{names[-1]}"):
+    for name in names:
         if (folder / name).is_file():
             return folder / name
     raise ValueError(
@@ -248,7 +252,7 @@ def load_body_model(path: Path, device: torch.device) -> smplx.SMPLH:
         # smplx prints that there are fewer than 300 shape coefficients, which SMPL-H never has
         with contextlib.redirect_stdout(io.StringIO()):
             body = smplx.SMPLHLayer(str(path), data_struct=data, num_betas=NUM_BETAS, use_pca=False)
-    except (*BROKEN_FILE, AttributeError, IndexError, RuntimeError) as error:
+    except (*BROKEN_FILE, AttributeError, TypeError, IndexError, RuntimeError) as error:
         raise ValueError(f"{path} is not an SMPL-H model in .npz form: {error}") from error
     if body.J_regressor.shape[0] != POSE_DIM // 3:
         raise ValueError(f"{path} is no SMPL-H model: it has {body.J_regressor.shape[0]} joints, not {POSE_DIM // 3}")
@@ -310,9 +314,9 @@ def prepare_amass(clips: list[Clip], sources: list[Path], body_model: Path, out:
             wanted[clip.source].append(clip)
     bodies = {gender: load_body_model(find_body_model(body_model, gender), device) for gender in ("male", "female")}
     broken = []
-    bar = tqdm(total=sum(map(len, wanted.values())), desc="AMASS", unit="clip", disable=None)
-    with bar:
-        for key, where, data in find_sequences(sources, wanted):
+    datasets = {clip.source[0] for clip in clips}
+    with tqdm(total=sum(map(len, wanted.values())), desc="AMASS", unit="clip", disable=None) as bar:
+        for key, where, data in find_sequences(sources, wanted, datasets):
             taken = wanted.pop(key)
             try:
                 sequence = read_sequence(data)
@@ -328,7 +332,7 @@ def prepare_amass(clips: list[Clip], sources: list[Path], body_model: Path, out:
 
 
 def prepare_humanact12(clips: list[Clip], folder: Path | None, out: Path) -> tuple[list[str], list[Clip]]:
-    """Write the clips of HumanAct12, whole, from its own joint files [T, >= 22, 3], y up; as `prepare_amass` answers."""
+    """Write the clips of HumanAct12, whole, from its own joints [T, >= 22, 3], y up; answers as `prepare_amass`."""
     files = {path.stem: path for path in folder.rglob("*.npy")} if folder else {}
     broken, missing = [], []
     for clip in tqdm(clips if folder else [], desc=HUMANACT12, unit="clip", disable=None):

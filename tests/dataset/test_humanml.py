@@ -178,3 +178,19 @@ def test_dataset_folder(tmp_path):
     assert dataset_folder(T2M, str(tmp_path)) == tmp_path
     with pytest.raises(ValueError, match=r"nowhere.*--data-root"):
         dataset_folder(KIT, str(tmp_path / "nowhere"))
+
+
+def test_a_stretch_that_begins_before_the_clip(dataset):
+    dataset("a", frames(100), "early#early/ADV#-1.0#3.0", "nothing#nothing/NOUN#3.0#-1.0", "after#after/ADP#9.0#12.0")
+    clips = read_split(T2M, dataset.folder, "train")
+    assert [clip.name for clip in clips] == ["a@0-60"]
+    np.testing.assert_array_equal(clips[0].motion[:, 0], np.arange(60))
+
+
+def test_names_with_odd_texts(dataset):
+    """Any text that a line can hold comes back as it was, from the pack as well."""
+    texts = ['"quoted" \\ back', "tab\tinside", "日本語 é", "'", "{}[],:"]
+    dataset("a", frames(60), *(f"{text}#{text}/X#0.0#0.0" for text in texts))
+    for _ in range(2):
+        captions = read_split(T2M, dataset.folder, "train")[0].captions
+        assert captions == tuple(Caption(text, tuple(f"{text}/X".split())) for text in texts)

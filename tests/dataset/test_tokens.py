@@ -7,7 +7,8 @@ import torch
 
 from dataset.humanml import Caption, Clip
 from dataset.spec import BANDAI, KIT
-from dataset.tokens import TokenRows, balancing_weights, encode_clips
+from dataset.balance import balancing_weights
+from dataset.tokens import TokenRows, encode_clips
 from models.encdec import ConvConfig
 from models.ids import end_id, pad_id
 from tests.tiny import tiny_vq

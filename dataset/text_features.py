@@ -1,0 +1,70 @@
+"""Features of a training set's captions from a frozen text encoder: computed once, kept on disk, looked up by sentence.
+
+Only the vectors of words that exist are kept, one after another, so that padding costs nothing. Axes as in
+`models/text_encoder.py`.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from models.text_encoder import TextFeatures
+from utils.files import write_whole
+
+
+class TextTable:
+    """`table(texts)` gives what the encoder would, padding left out, without running it."""
+
+    def __init__(self, texts: list[str], sentences: np.ndarray, words: np.ndarray, ends: np.ndarray, device):
+        self.place = {text: i for i, text in enumerate(texts)}
+        self.sentences, self.words, self.ends, self.device = sentences, words, ends, device
+
+    def __call__(self, texts: list[str]) -> TextFeatures:
+        """Features of B sentences of the table. Raises KeyError for another."""
+        rows = [self.place[text] for text in texts]
+        words = [
+            torch.from_numpy(self.words[self.ends[i - 1] if i else 0 : self.ends[i]].astype(np.float32)) for i in rows
+        ]
+        lengths = torch.tensor([len(row) for row in words])
+        padded = torch.nn.utils.rnn.pad_sequence(words, batch_first=True)
+        mask = torch.arange(padded.shape[1]) < lengths[:, None]
+        sentences = torch.from_numpy(self.sentences[rows].astype(np.float32))
+        return TextFeatures(*(x.to(self.device) for x in (sentences, padded, mask)))
+
+
+def text_table(encoder, texts: Iterable[str], folder: str | Path, device: torch.device, batch: int = 256) -> TextTable:
+    """The table of all `texts` (and the empty one), read from `folder` where an earlier run left it there.
+
+    Its file name is a digest of the encoder's source and of the texts: another encoder or caption makes another table.
+    """
+    texts = sorted({*texts, ""})
+    key = hashlib.sha256("\n".join([encoder.source, *texts]).encode()).hexdigest()[:16]
+    path = Path(folder) / f"{encoder.kind}_{key}"
+    files = {name: Path(f"{path}_{name}.npy") for name in ("sentences", "words", "ends")}
+    if not all(file.is_file() for file in files.values()):
+        arrays = _compute(encoder, texts, batch)
+        for name, array in arrays.items():
+            write_whole(files[name], lambda temporary, x=array: np.save(temporary, x))
+    loaded = {name: np.load(file, mmap_mode="r", allow_pickle=False) for name, file in files.items()}
+    return TextTable(texts, **loaded, device=device)
+
+
+def _compute(encoder, texts: list[str], batch: int) -> dict[str, np.ndarray]:
+    """Half-precision sentences [N, S], words [all of them, S], and where each sentence's words end [N]."""
+    sentences, words, counts = [], [], []
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # memory: the longest come last, together
+    for first in tqdm(range(0, len(texts), batch), desc="text features", unit="batch", disable=None):
+        features = encoder([texts[i] for i in order[first : first + batch]])
+        sentences += list(features.sentence.half().cpu().numpy())
+        counts += features.mask.sum(dim=1).tolist()
+        words += [row[mask].half().cpu().numpy() for row, mask in zip(features.words, features.mask)]
+    back = np.argsort(order)
+    return {
+        "sentences": np.stack([sentences[i] for i in back]),
+        "words": np.concatenate([words[i] for i in back]),
+        "ends": np.cumsum([counts[i] for i in back]),
+    }
