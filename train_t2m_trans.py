@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from dataset.balance import balancing_weights
 from dataset.humanml import dataset_folder, read_split
+from dataset.normalizer import published_statistics
 from dataset.spec import get_spec
 from dataset.text_features import text_table
 from dataset.tokens import TokenRows, codebook_tokens
@@ -69,6 +70,8 @@ def main() -> None:
         device = pick_device(options.device)
         folder = dataset_folder(spec, options.data_root)
         tokenizer = load_vqvae(vq_path, device)
+        if not tokenizer.has_statistics:
+            tokenizer.set_statistics(*published_statistics(spec))
         clips = {split: read_split(spec, folder, split) for split in ("train", "val")}
         captions = [caption.text for clip in clips["train"] for caption in clip.captions]
         seed_everything(options.seed)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dataset.normalizer import published_statistics
 from dataset.spec import T2M, DatasetSpec, get_spec
 from models.ids import make_rows, mask_id, token_count
 from models.length import LengthModel, load_length_model
@@ -79,8 +80,6 @@ class MotionPipeline:
             stage2.model.codebooks, theirs, atol=1e-2
         ):
             raise ValueError(f"{trans} was trained on another tokenizer than {vq}: their codebooks differ")
-        text_encoder = build_text_encoder(stage2.text, trans, clip_model).to(where).eval()
-        length_model = load_length_model(length, where) if length else None
         spec = get_spec(stage2.dataset) if stage2.dataset else asked or T2M
         if asked and asked != spec:
             raise ValueError(f"{trans} was trained on {spec.name}, not on {asked.name}: leave --dataname out")
@@ -88,6 +87,10 @@ class MotionPipeline:
             raise ValueError(
                 f"{vq} is for {tokenizer.config.dim} features, {spec.name} has {spec.dim}: give --dataname"
             )
+        if not tokenizer.has_statistics:
+            tokenizer.set_statistics(*published_statistics(spec))
+        text_encoder = build_text_encoder(stage2.text, trans, clip_model).to(where).eval()
+        length_model = load_length_model(length, where) if length else None
         return cls(tokenizer, stage2.model, text_encoder, length_model, spec, where, pick_precision(precision, where))
 
     @property

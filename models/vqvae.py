@@ -80,6 +80,11 @@ class VQVAE(nn.Module):
             if value is not None:
                 getattr(self, name).copy_(torch.as_tensor(value))
 
+    @property
+    def has_statistics(self) -> bool:
+        """Whether it knows its space: the released files do not say it."""
+        return bool((self.std != 1).any())
+
     def normalise(self, features: Tensor) -> Tensor:
         """Features [..., D] to the space this tokenizer lives in."""
         return (features - self.mean) / self.std

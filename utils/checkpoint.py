@@ -62,6 +62,10 @@ def load_state(module: nn.Module, state: dict[str, torch.Tensor], path: str | Pa
     module.load_state_dict(state, strict=False)
 
 
-def halved(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same weights with floats in half precision: half the file, for shipping."""
-    return {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+def halved(content: object) -> object:
+    """The same nested dicts with floats of half precision; statistics stay as they are, for their range is wide."""
+    if isinstance(content, dict):
+        return {name: value if name in ("mean", "std") else halved(value) for name, value in content.items()}
+    if isinstance(content, torch.Tensor) and content.is_floating_point():
+        return content.half()
+    return content

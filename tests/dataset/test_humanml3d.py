@@ -233,9 +233,10 @@ def test_mirror_images(prepared, name):
     expected = joints_to_features(mirror_joints(EXPECTED[name], T2M), T2M)
     assert np.abs(image - expected)[:, :-4].max() < 2e-3
     assert np.abs(image - features).max() > 0.05
-    joints, image_joints = (features_to_joints(rows[:20], T2M) for rows in (features, image))
+    joints, image_joints = (features_to_joints(rows[:1], T2M) for rows in (features, image))
     # the uniform skeleton's sides differ by millimetres
-    assert np.abs(image_joints - mirror_joints(joints, T2M)).max() < 0.1
+    assert np.abs(image_joints - mirror_joints(joints, T2M)).max() < 0.05
+    assert np.abs(image_joints - joints).max() > 0.1
 
 
 def test_the_left_stays_left(prepared):
