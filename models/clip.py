@@ -77,20 +77,32 @@ def load_clip(source: str | None = None, device: str | torch.device = "cpu") -> 
     OpenAI's `ViT-B-32.pt`. Raises ValueError, saying what to do, where it cannot be had.
     """
     # transformers takes seconds to import: only those who use CLIP wait for it
-    from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+    from transformers.utils import logging
 
     source = source or VIT_B_32
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it would list every weight of CLIP's image tower as not used
     try:
-        if source.endswith(".pt"):
-            tower, tokenizer = _from_openai(Path(source))
-        else:
-            tower = CLIPTextModelWithProjection.from_pretrained(source, dtype=torch.float32)
-            tokenizer = CLIPTokenizer.from_pretrained(source)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        tower, tokenizer = _from_openai(Path(source)) if source.endswith(".pt") else _from_transformers(source)
+        if len(tokenizer) != tower.config.vocab_size:  # such as the empty one that a folder without vocabulary gives
+            raise ValueError(f"its tokenizer has {len(tokenizer)} tokens, its text tower {tower.config.vocab_size}")
+    except Exception as error:  # missing and damaged files make these libraries fail in every way there is
         reason = str(error).strip().split("\n")[0]
         raise ValueError(f"cannot load CLIP from {source!r}: {reason}. {HOW_TO_GET}") from error
+    finally:
+        logging.set_verbosity(verbosity)
     device = torch.device(device)
     return ClipTextEncoder(tower, tokenizer, source).to(device, torch.float16 if device.type == "cuda" else None).eval()
+
+
+def _from_transformers(source: str) -> tuple[nn.Module, Any]:
+    """Text tower and tokenizer from a name on the hub or a folder."""
+    from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+
+    tower, info = CLIPTextModelWithProjection.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
+    if info["missing_keys"]:  # which transformers fills with random numbers
+        raise ValueError(f"it lacks {', '.join(sorted(info['missing_keys'])[:4])}")
+    return tower, CLIPTokenizer.from_pretrained(source)
 
 
 def _from_openai(path: Path) -> tuple[nn.Module, Any]:
@@ -141,7 +153,8 @@ def openai_state(state: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
 
 def openai_vocabulary(path: Path, size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Ids and merges of OpenAI's byte-pair file: bytes, bytes that end a word, merged pairs, begin and end."""
-    lines = gzip.open(path, "rt", encoding="utf-8").read().split("\n")[1:]
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        lines = file.read().split("\n")[1:]
     merges = [tuple(line.split()) for line in lines[: size - 512 - 2]]
     # each byte has a printable stand-in: itself where it is printable, else one from 256 up
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -51,12 +52,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, source: Tensor, visible: Tensor | None) -> Tensor:
         q, k, v = (
-            layer(y).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, L or N, E / H]
+            rearrange(layer(y), "b n (h e) -> b h n e", h=self.heads)
             for layer, y in ((self.query, x), (self.key, source), (self.value, source))
         )
         mask = None if visible is None else visible[:, None, None, :]
         mixed = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=self.dropout if self.training else 0.0)
-        return self.output_dropout(self.proj(mixed.transpose(1, 2).flatten(2)))
+        return self.output_dropout(self.proj(rearrange(mixed, "b h n e -> b n (h e)")))
 
 
 class Block(nn.Module):

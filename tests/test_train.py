@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -33,7 +34,7 @@ VQ = ["--batch-size", "4", "--window-size", "32", "--width", "32", "--depth", "1
 VQ = [*STEPS, *VQ]
 TRANS = [
     *STEPS, "--batch-size", "4", "--embed-dim-gpt", "32", "--clip-dim", "16", "--n-head-gpt", "2", "--num-layers", "2",
-    "--num-local-layer", "1", "--ff-rate", "2", "--text-layers", "1",
+    "--num-local-layer", "1", "--ff-rate", "2", "--text-encoder", "learned", "--text-layers", "1",
 ]  # fmt: skip
 LENGTH = [*STEPS, "--batch-size", "4", "--width", "16"]
 
@@ -80,10 +81,13 @@ def out(data, tmp_path_factory):
     """OUT_DIR of the three scripts, run from the shell."""
     folder = tmp_path_factory.mktemp("out")
     given = ["--dataname", "bandai", "--data-root", data, "--out-dir", folder]
-    extra = ["--total-iter", "4", "--eval-iter", "2", "--loss-joint", "0.5", "--loss-step", "0.5", "--exp-name", "a"]
-    PRINTED["vq/a"] = shell("train_vq.py", *given, *VQ, *extra)
-    PRINTED["b"] = shell("train_t2m_trans.py", *given, *TRANS, "--vq-name", "a", "--exp-name", "b")
-    PRINTED["c"] = shell("train_length.py", *given, *LENGTH, "--exp-name", "c")
+    more = ["--total-iter", "4", "--loss-joint", "0.5", "--loss-step", "0.5", "--exp-name", "a"]
+    with ThreadPoolExecutor() as pool:
+        length = pool.submit(shell, "train_length.py", *given, *LENGTH, "--exp-name", "c")
+        PRINTED["vq/a"] = shell("train_vq.py", *given, *VQ, *more)
+        check_run(folder / "vq/a", [*VQ[2:], *more])
+        PRINTED["b"] = shell("train_t2m_trans.py", *given, *TRANS, "--vq-name", "a", "--exp-name", "b")
+        PRINTED["c"] = length.result()
     return folder
 
 
@@ -98,7 +102,12 @@ def check_run(folder, flags):
     names = sorted(path.name for path in folder.iterdir())
     written = [name for name in names if name.startswith("events.out.tfevents.")]
     assert len(written) == 1
-    assert sorted(set(names) - set(written)) == ["config.json", "net_best.pth", "net_last.pth", "run.log"]
+    assert len(names) == 5 and sorted(set(names) - set(written)) == [
+        "config.json",
+        "net_best.pth",
+        "net_last.pth",
+        "run.log",
+    ]
     config = json.loads((folder / "config.json").read_text())
     given = dict(zip(flags[::2], flags[1::2]))
     assert all(str(config[flag[2:].replace("-", "_")]) == value for flag, value in given.items())
@@ -127,7 +136,6 @@ def equal(a, b):
 
 
 def test_stage_1(out, data):
-    check_run(out / "vq/a", [*VQ[2:4], *VQ[6:], "--total-iter", "4", "--exp-name", "a"])
     mean, std = map(torch.from_numpy, training_statistics(data, BANDAI))
     for name in ("net_last", "net_best"):
         model = load_vqvae(out / f"vq/a/{name}.pth")
@@ -180,6 +188,17 @@ def test_stage_2(out, data):
         tag for tag in found.Tags()["scalars"] if not tag.endswith("per_second")
     }
     assert found.Scalars("val/loss")[-1].value == pytest.approx(torch.tensor(16.0).log().item(), abs=1.0)
+
+
+def test_tokens_are_kept_beside_the_tokenizer(out, data):
+    """Stage 2 leaves each clip's ids with the checkpoint that made them."""
+    model = load_vqvae(out / "vq/a/net_last.pth")
+    clips = [clip for split in ("train", "val") for clip in read_split(BANDAI, data, split)]
+    kept = {path.stem: np.load(path) for path in (out / "vq/a/codebook").glob("*.npy")}
+    assert kept.keys() == {clip.name for clip in clips}
+    for clip in clips:
+        whole = torch.from_numpy(clip.motion[: len(clip.motion) // 4 * 4])
+        assert kept[clip.name].tolist() == model.encode(model.normalise(whole)[None])[0].tolist()
 
 
 def test_length(out):
@@ -372,7 +391,7 @@ def test_flags_of_stage_1(refused, flags):
     assert flags.split()[0] in message or "num_channels" in message
 
 
-@pytest.mark.parametrize("flags", ["--optimizer sgd", "--decay-option none", "--text-encoder clip", "--lr fast"])
+@pytest.mark.parametrize("flags", ["--optimizer sgd", "--decay-option none", "--text-encoder bert", "--lr fast"])
 def test_flags_of_stage_2(refused, tiny, flags):
     assert flags.split()[0] in refused(train_t2m_trans, "--resume-pth", tiny.vq, *flags.split())
 

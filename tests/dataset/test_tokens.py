@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 import torch
 
+from dataset.balance import balancing_weights
 from dataset.humanml import Caption, Clip
 from dataset.spec import BANDAI, KIT
-from dataset.balance import balancing_weights
 from dataset.tokens import TokenRows, encode_clips
 from models.encdec import ConvConfig
 from models.ids import end_id, pad_id
