@@ -14,6 +14,7 @@ import numpy as np
 
 from options.flags import parse
 from options.option_generate import GenerateOptions
+from options.sizes import check_sizes, stage1_sizes, stage2_sizes
 from utils.errors import fail
 
 LONGEST_TEXT = 1000  # characters
@@ -33,6 +34,10 @@ def read_texts(options: GenerateOptions) -> list[str]:
         if not texts:
             raise ValueError(f"--text-file {options.text_file} holds no sentence")
     for text in texts:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError("a sentence holds bytes that are no UTF-8 text") from error
         if not text.strip():
             raise ValueError("a sentence is empty: say what the person does, as in --text 'a person walks forward'")
         if len(text) > LONGEST_TEXT:
@@ -62,16 +67,11 @@ def read_formats(text: str) -> list[str]:
     return formats
 
 
-def check_options(options: GenerateOptions) -> None:
-    """ValueError for numbers outside their range."""
-    if options.num_samples < 1:
-        raise ValueError(f"--num-samples must be 1 or more, not {options.num_samples}")
-    if options.steps < 1:
-        raise ValueError(f"--steps must be 1 or more, not {options.steps}")
-    if not 0 <= options.temperature <= 100:
-        raise ValueError(f"--temperature must be from 0 to 100, not {options.temperature}")
-    if not 0 <= options.cfg_scale <= 100:
-        raise ValueError(f"--cfg-scale must be from 0 to 100, not {options.cfg_scale}")
+def check_numbers(options: GenerateOptions) -> None:
+    """ValueError for numbers beyond any use."""
+    for name, value in (("--temperature", options.temperature), ("--cfg-scale", options.cfg_scale)):
+        if not value <= 100:
+            raise ValueError(f"{name} must be from 0 to 100, not {value}")
 
 
 def file_stem(number: int, text: str, sample: int) -> str:
@@ -80,27 +80,11 @@ def file_stem(number: int, text: str, sample: int) -> str:
     return f"{number:03d}_{words or 'motion'}_{sample}"
 
 
-def check_sizes(options: GenerateOptions, pipeline) -> None:
-    """ValueError where a size given on the command line is not the checkpoint's."""
-    vq, trans = pipeline.tokenizer.config, pipeline.transformer.config
-    sizes = {
-        "nb_code": vq.codes, "code_dim": vq.code_dim, "down_t": vq.conv.down_t, "width": vq.conv.width,
-        "depth": vq.conv.depth, "block_size": trans.row_length + 1, "embed_dim_gpt": trans.width,
-        "clip_dim": trans.text_dim, "num_layers": trans.layers, "num_local_layer": trans.local_layers,
-        "n_head_gpt": trans.heads, "ff_rate": trans.ff_rate,
-    }  # fmt: skip
-    for name, size in sizes.items():
-        given = getattr(options, name)
-        if given is not None and given != size:
-            flag = "--" + name.replace("_", "-")
-            raise ValueError(f"{flag} {given} does not fit the checkpoint, which has {size}: leave the flag out")
-
-
 def main() -> None:
     options = parse(GenerateOptions, __doc__)
     try:
         texts, formats = read_texts(options), read_formats(options.formats)
-        check_options(options)
+        check_numbers(options)
 
         # torch takes seconds to import: mistakes in the flags are told before
         from models.pipeline import MotionPipeline
@@ -111,7 +95,7 @@ def main() -> None:
             options.resume_pth, options.resume_trans, options.device, options.resume_length, options.precision,
             options.dataname, options.clip_model,
         )  # fmt: skip
-        check_sizes(options, pipeline)
+        check_sizes(options, stage1_sizes(pipeline.tokenizer.config) | stage2_sizes(pipeline.transformer.config))
         lengths = read_lengths(options.length, len(texts), pipeline.shortest, pipeline.longest)
         lengths = pipeline.predict_lengths(texts) if lengths is None else lengths
         for text in texts:

@@ -36,6 +36,7 @@ def main() -> None:
         device = pick_device(options.device)
         folder = dataset_folder(spec, options.data_root)
         (texts, lengths), (val_texts, val_lengths) = (pairs(read_split(spec, folder, s)) for s in ("train", "val"))
+        run = Run(f"{options.out_dir}/{options.exp_name}", options)
     except ValueError as error:
         fail(str(error))
     seed_everything(options.seed)
@@ -45,7 +46,6 @@ def main() -> None:
     model.to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), options.lr, weight_decay=options.weight_decay)
     draws = torch.Generator().manual_seed(options.seed)
-    run = Run(f"{options.out_dir}/{options.exp_name}", options)
 
     best, total = math.inf, 0.0
     for step in range(1, options.total_iter + 1):

@@ -22,11 +22,13 @@ from dataset.tokens import TokenRows, codebook_tokens
 from models.clip import load_clip
 from models.ids import length_mask
 from models.masking import mask_at_random, replace_at_random
+from models.pipeline import check_codebooks
 from models.text_encoder import LearnedTextConfig, LearnedTextEncoder, build_text_encoder, build_vocabulary
 from models.transformer import MaskedTransformer, TransformerConfig, load_stage2, transformer_checkpoint
-from models.vqvae import VQVAE, load_vqvae
+from models.vqvae import VQVAE, check_width, load_vqvae
 from options.flags import parse
 from options.option_transformer import TransformerOptions
+from options.sizes import check_sizes, stage1_sizes
 from utils.checkpoint import save_checkpoint
 from utils.errors import fail
 from utils.runtime import Run, autocast, pick_device, pick_precision, seed_everything
@@ -34,11 +36,12 @@ from utils.schedule import learning_rate
 
 
 def build_models(
-    options: TransformerOptions, tokenizer: VQVAE, captions: list[str], device: torch.device
+    options: TransformerOptions, tokenizer: VQVAE, vq_path: str, captions: list[str], device: torch.device
 ) -> tuple[MaskedTransformer, torch.nn.Module]:
     """The transformer and the text encoder that the flags describe, or those of --resume-trans."""
     if options.resume_trans:
         stage2 = load_stage2(options.resume_trans)
+        check_codebooks(stage2.model, options.resume_trans, tokenizer, vq_path)
         return stage2.model, build_text_encoder(stage2.text, options.resume_trans, options.clip_model)
     if options.text_encoder == "clip":
         text_encoder = load_clip(options.clip_model, device)
@@ -70,12 +73,15 @@ def main() -> None:
         device = pick_device(options.device)
         folder = dataset_folder(spec, options.data_root)
         tokenizer = load_vqvae(vq_path, device)
+        check_sizes(options, stage1_sizes(tokenizer.config))
+        check_width(tokenizer, spec, vq_path)
         if not tokenizer.has_statistics:
             tokenizer.set_statistics(*published_statistics(spec))
         clips = {split: read_split(spec, folder, split) for split in ("train", "val")}
         captions = [caption.text for clip in clips["train"] for caption in clip.captions]
         seed_everything(options.seed)
-        model, text_encoder = build_models(options, tokenizer, captions, device)
+        model, text_encoder = build_models(options, tokenizer, vq_path, captions, device)
+        run = Run(f"{options.out_dir}/{options.exp_name}", options)
         ids = {split: codebook_tokens(tokenizer, clips[split], vq_path, device) for split in clips}
     except (ValueError, OSError) as error:
         fail(str(error))
@@ -105,7 +111,6 @@ def main() -> None:
     ]
     make = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[options.optimizer]
     optimizer = make(groups, options.lr, betas=(0.5, 0.9), fused=True)
-    run = Run(f"{options.out_dir}/{options.exp_name}", options)
     run.say(
         f"{len(train.lengths)} clips to train on, {len(val.lengths)} to validate, "
         f"{sum(p.numel() for p in weights):,} weights, text features: {text_encoder.kind}"
@@ -113,13 +118,12 @@ def main() -> None:
 
     # --- training ---------------------------------------------------------------------------------------------------
     best, since, total, right = math.inf, time.time(), 0.0, 0.0
-    for step in range(1, options.total_iter + 1):
+    for step, batch in zip(range(1, options.total_iter + 1), train.batches(options.batch_size, draws)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(
                 step, options.lr, options.warm_up_iter, options.lr_scheduler, options.gamma,
                 options.total_iter if options.cosine else None,
             )  # fmt: skip
-        batch = train.draw(options.batch_size, draws)
         dropped = (torch.rand(options.batch_size, generator=draws) < options.text_dropout).tolist()
         texts = ["" if drop else text for drop, text in zip(dropped, batch.texts)]
         motion = length_mask(batch.lengths, batch.rows.shape[1])

@@ -19,7 +19,7 @@ from dataset.spec import get_spec
 from dataset.windows import Windows
 from models.encdec import ConvConfig
 from models.quantize import perplexity
-from models.vqvae import VQVAE, VQConfig, load_vqvae, vqvae_checkpoint
+from models.vqvae import VQVAE, VQConfig, check_width, load_vqvae, vqvae_checkpoint
 from options.flags import parse
 from options.option_vq import VQOptions
 from utils.checkpoint import save_checkpoint
@@ -78,16 +78,18 @@ def main() -> None:
         device = pick_device(options.device)
         folder = dataset_folder(spec, options.data_root)
         mean, std = map(torch.from_numpy, training_statistics(folder, spec))
+        seed_everything(options.seed)
         model = build_model(options, spec.dim)
         if options.resume_pth:
-            model = load_vqvae(options.resume_pth, mean=mean, std=std)
+            model = load_vqvae(options.resume_pth)
+        check_width(model, spec, options.resume_pth)
+        model.set_statistics(mean, std)
         train_clips, val_clips = (read_split(spec, folder, split) for split in ("train", "val"))
+        weights = balancing_weights(train_clips, spec, options.balance)
+        windows = Windows(train_clips, mean, std, options.window_size, model.config.frames_per_token, weights)
+        run = Run(f"{options.out_dir}/vq/{options.exp_name}", options)
     except ValueError as error:
         fail(str(error))
-    model.set_statistics(mean, std)
-    seed_everything(options.seed)
-    weights = balancing_weights(train_clips, spec, options.balance)
-    windows = Windows(train_clips, mean, std, options.window_size, model.config.frames_per_token, weights)
     draws = torch.Generator().manual_seed(options.seed)
 
     # --- model ------------------------------------------------------------------------------------------------------
@@ -95,7 +97,6 @@ def main() -> None:
     precision = pick_precision(options.precision, device)
     weights = list(model.parameters())
     optimizer = torch.optim.AdamW(weights, options.lr, betas=(0.9, 0.99), weight_decay=options.weight_decay, fused=True)
-    run = Run(f"{options.out_dir}/vq/{options.exp_name}", options)
     run.say(
         f"{len(train_clips)} clips to train on, {len(val_clips)} to validate, "
         f"{sum(p.numel() for p in weights):,} weights"

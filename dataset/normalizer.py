@@ -62,4 +62,4 @@ def _read(mean_path: Path, std_path: Path, spec: DatasetSpec) -> tuple[np.ndarra
         raise ValueError(
             f"the statistics in {mean_path.parent} are for {mean.shape} features, {spec.name} has {spec.dim}"
         )
-    return mean, std
+    return mean, np.where(std > 0, std, np.float32(1.0))  # what never changes is 0 then, whatever it is divided by

@@ -5,6 +5,7 @@ Axes: B batch, L ids.
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from dataset.humanml import Clip
 from models.ids import make_rows, pad_id
 from models.vqvae import VQVAE
 from utils.files import write_text, write_whole
+
+POOL = 8  # batches
 
 
 @torch.no_grad()
@@ -90,6 +93,22 @@ class TokenRows:
     def draw(self, batch: int, generator: torch.Generator, augment: bool = True) -> TokenBatch:
         """Rows of clips drawn by weight, a caption for each; `augment` drops an end token of one in three."""
         clips = torch.multinomial(self.weights, batch, replacement=True, generator=generator)
+        return self._rows(clips, generator, augment)
+
+    def batches(self, batch: int, generator: torch.Generator) -> Iterator[TokenBatch]:
+        """Batches without end for training, rows drawn and changed as by `draw`.
+
+        Rows are drawn for POOL batches at once, and those of like length put together: half of what a batch of mixed
+        lengths computes is padding.
+        """
+        while True:
+            clips = torch.multinomial(self.weights, POOL * batch, replacement=True, generator=generator)
+            chunks = clips[self.lengths[clips].argsort()].chunk(POOL)
+            for i in torch.randperm(POOL, generator=generator).tolist():
+                yield self._rows(chunks[i], generator, augment=True)
+
+    def _rows(self, clips: Tensor, generator: torch.Generator, augment: bool) -> TokenBatch:
+        batch = len(clips)
         lengths, start = self.lengths[clips], torch.zeros_like(clips)
         if augment:
             shorter = (torch.rand(batch, generator=generator) < 1 / 3) & (lengths > 1)

@@ -26,6 +26,8 @@ class Windows:
         motion, starts = one_array(clips)
         self.motion, self.starts = torch.from_numpy(motion), torch.from_numpy(starts)
         self.mean, self.std = mean, std
+        if window < unit:
+            raise ValueError(f"a window of {window} frames holds no token of {unit}")
         lengths = torch.tensor([len(clip.motion) for clip in clips])
         self.lengths = torch.clamp(lengths // unit * unit, max=window // unit * unit)  # of a row of each clip
         self.places = lengths - self.lengths + 1  # where in the clip a row may begin

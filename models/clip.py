@@ -1,8 +1,8 @@
 """CLIP's text tower as a text encoder: frozen, computed by the `transformers` library.
 
-The sentence is the projected pooled vector, the words are the last hidden states after the final layer norm, unprojected;
-one pass gives both. Tokens are padded to the end with id 0, and nothing but the causal mask hides padding: the released
-transformers were trained on the word vectors that come of this (spec/model.md 5).
+The sentence is the projected pooled vector, the words are the last hidden states after the final layer norm, not
+projected; one pass gives both. Tokens are padded to the end with id 0, and nothing but the causal mask hides padding:
+the released transformers were trained on the word vectors that come of this (spec/model.md 5).
 """
 
 import gzip
@@ -87,7 +87,7 @@ def load_clip(source: str | None = None, device: str | torch.device = "cpu") -> 
         if len(tokenizer) != tower.config.vocab_size:  # such as the empty one that a folder without vocabulary gives
             raise ValueError(f"its tokenizer has {len(tokenizer)} tokens, its text tower {tower.config.vocab_size}")
     except Exception as error:  # missing and damaged files make these libraries fail in every way there is
-        reason = str(error).strip().split("\n")[0]
+        reason = str(error).strip().split("\n")[0].rstrip(".")
         raise ValueError(f"cannot load CLIP from {source!r}: {reason}. {HOW_TO_GET}") from error
     finally:
         logging.set_verbosity(verbosity)

@@ -19,7 +19,7 @@ from models.length import LengthModel, load_length_model
 from models.sampling import sample
 from models.text_encoder import TextFeatures, build_text_encoder
 from models.transformer import MaskedTransformer, load_stage2
-from models.vqvae import VQVAE, load_vqvae
+from models.vqvae import VQVAE, check_width, load_vqvae
 from utils.motion import features_to_joints
 from utils.runtime import autocast, pick_device, pick_precision
 
@@ -69,24 +69,11 @@ class MotionPipeline:
         vq, trans = vq or PRETRAINED / "vq.pth", trans or PRETRAINED / "trans.pth"
         tokenizer = load_vqvae(vq, where)
         stage2 = load_stage2(trans, where)
-        model, ours = stage2.model.config, tokenizer.config
-        if (model.codes, model.code_dim) != (ours.codes, ours.code_dim):
-            raise ValueError(
-                f"{trans} was trained on a codebook of {model.codes} x {model.code_dim}, "
-                f"{vq} has {ours.codes} x {ours.code_dim}"
-            )
-        theirs = tokenizer.codebooks()
-        if theirs.shape != stage2.model.codebooks.shape or not torch.allclose(
-            stage2.model.codebooks, theirs, atol=1e-2
-        ):
-            raise ValueError(f"{trans} was trained on another tokenizer than {vq}: their codebooks differ")
+        check_codebooks(stage2.model, trans, tokenizer, vq)
         spec = get_spec(stage2.dataset) if stage2.dataset else asked or T2M
         if asked and asked != spec:
             raise ValueError(f"{trans} was trained on {spec.name}, not on {asked.name}: leave --dataname out")
-        if tokenizer.config.dim != spec.dim:
-            raise ValueError(
-                f"{vq} is for {tokenizer.config.dim} features, {spec.name} has {spec.dim}: give --dataname"
-            )
+        check_width(tokenizer, spec, vq)
         if not tokenizer.has_statistics:
             tokenizer.set_statistics(*published_statistics(spec))
         text_encoder = build_text_encoder(stage2.text, trans, clip_model).to(where).eval()
@@ -172,6 +159,16 @@ class MotionPipeline:
                 return free.float() + cfg_scale * (logits.float() - free.float())
 
             return sample(logits_fn, rows, lengths, codes, steps, temperature, generators)[:, :longest]
+
+
+def check_codebooks(model: MaskedTransformer, trans: str | Path, tokenizer: VQVAE, vq: str | Path) -> None:
+    """ValueError where a transformer was trained on another tokenizer's codes."""
+    theirs, ours = model.codebooks, tokenizer.codebooks()
+    if theirs.shape != ours.shape:
+        sizes = [" x ".join(map(str, shape)) for shape in (theirs.shape, ours.shape)]
+        raise ValueError(f"{trans} was trained on codebooks of {sizes[0]}, {vq} has {sizes[1]} (parts x codes x width)")
+    if not torch.allclose(theirs.cpu(), ours.cpu(), atol=1e-2):  # either may have been through half precision
+        raise ValueError(f"{trans} was trained on another tokenizer than {vq}: their codebooks differ")
 
 
 def _spread(features: TextFeatures, rows: int) -> tuple[Tensor, Tensor, None]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.ids import length_mask
-from models.transformer import Block, sinusoids
+from models.transformer import Block, check_heads, sinusoids
 from utils.checkpoint import build_config, load_state
 
 MAX_WORDS = 96
@@ -62,6 +62,9 @@ class LearnedTextConfig:
     layers: int = 2
     heads: int = 4
     dropout: float = 0.1
+
+    def __post_init__(self):
+        check_heads(self.text_dim, self.heads)
 
 
 class LearnedTextEncoder(nn.Module):

@@ -32,6 +32,15 @@ class TransformerConfig:
     parts: int = 1  # 2: upper and lower body, of which the upper is predicted
     mask_words: bool = True  # cross-attention leaves padding of the words out; the released models attend to it
 
+    def __post_init__(self):
+        check_heads(self.width, self.heads)
+
+
+def check_heads(width: int, heads: int) -> None:
+    """ValueError for a width that sinusoids or so many attention heads cannot share."""
+    if width % 2 or width % heads:
+        raise ValueError(f"a width of {width} cannot be shared by {heads} attention heads: it must be an even multiple")
+
 
 def sinusoids(positions: int, width: int) -> Tensor:
     """[positions, width]: sin on even, cos on odd channels, frequencies exp(-ln(10000) 2i / width)."""

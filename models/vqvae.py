@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dataset.spec import spec_of_width
+from dataset.spec import DatasetSpec, spec_of_width
 from models.encdec import ConvConfig, Decoder, Encoder
 from models.ids import length_mask, pad_id, token_count
 from models.quantize import Quantizer
@@ -235,8 +235,16 @@ def load_vqvae(
     return model.to(device).eval()
 
 
+def check_width(model: VQVAE, spec: DatasetSpec, path: str | Path | None) -> None:
+    """ValueError where a tokenizer, from the file `path`, is for another skeleton than the dataset's."""
+    if model.config.dim != spec.dim:
+        raise ValueError(f"{path} is for {model.config.dim} features, {spec.name} has {spec.dim}: give --dataname")
+
+
 def read_config(config: dict, path: str | Path) -> VQConfig:
     """The config in a checkpoint of ours."""
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} was written by another version: its config is a {type(config).__name__}")
     return build_config(VQConfig, {**config, "conv": build_config(ConvConfig, config.get("conv"), path)}, path)
 
 

@@ -11,9 +11,9 @@ from utils.errors import fail
 Options = TypeVar("Options")
 
 
-def flag(default: Any, help: str, choices: tuple | None = None) -> Any:
-    """A field of an options class: its default, what --help says, and the allowed values. A tuple takes many values."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+def flag(default: Any, help: str, choices: tuple | None = None, least: float | None = None) -> Any:
+    """A field of an options class: its default, what --help says, and which values are allowed. A tuple takes many."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "least": least})
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,5 +51,9 @@ def parse(cls: type[Options], description: str | None, argv: list[str] | None = 
         metavar = None if choices else element.__name__.upper()
         parser.add_argument(option, type=element, choices=choices, metavar=metavar, **names)
     values = vars(parser.parse_args(argv))
+    for field in fields:
+        value, least = values[field.name], field.metadata["least"]
+        if least is not None and value is not None and not value >= least:
+            parser.error(f"--{field.name.replace('_', '-')} must be {least} or more, not {value}")
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     return cls(**{field.name: field.default if given[field.name] is None else given[field.name] for field in fields})

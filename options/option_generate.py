@@ -3,20 +3,23 @@
 from dataclasses import dataclass
 
 from options.flags import flag
+from options.sizes import Stage1Sizes, Stage2Sizes
 
 
 @dataclass(frozen=True)
-class GenerateOptions:
+class GenerateOptions(Stage1Sizes, Stage2Sizes):
     text: tuple[str, ...] = flag((), "sentences to turn into motion; may be given several times")
     text_file: str | None = flag(None, "file with a sentence a line")
     length: tuple[str, ...] = flag(
         (), "frames: one number for all sentences or one for each (default: from the sentence)"
     )
-    num_samples: int = flag(1, "motions for each sentence")
+    num_samples: int = flag(1, "motions for each sentence", least=1)
     seed: int = flag(0, "another seed, another motion")
-    temperature: float = flag(1.0, "of the sampling; 0 takes the likeliest tokens")
-    cfg_scale: float = flag(2.0, "how closely to follow the sentence: 1 is the model by itself, more is closer")
-    steps: int = flag(10, "rounds of decoding for the longest motion; shorter ones take fewer")
+    temperature: float = flag(1.0, "of the sampling; 0 takes the likeliest tokens", least=0)
+    cfg_scale: float = flag(
+        2.0, "how closely to follow the sentence: 1 is the model by itself, more is closer", least=0
+    )
+    steps: int = flag(10, "rounds of decoding for the longest motion; shorter ones take fewer", least=1)
     formats: str = flag("html,npy", "files to write for each motion, comma-separated: html, npy")
     out_dir: str = flag("output/generate", "where the files go")
     resume_pth: str | None = flag(None, "stage-1 checkpoint (default: the weights that ship with the code)")
@@ -30,16 +33,3 @@ class GenerateOptions:
         "auto, 32 or bf16; in bf16 a motion may depend on what else is in its batch",
         choices=("auto", "32", "bf16"),
     )
-
-    nb_code: int | None = flag(None, "checked: codes in the codebook")
-    code_dim: int | None = flag(None, "checked: width of a code")
-    down_t: int | None = flag(None, "checked: halvings of the frame rate")
-    width: int | None = flag(None, "checked: channels of the tokenizer")
-    depth: int | None = flag(None, "checked: residual blocks a stage")
-    block_size: int | None = flag(None, "checked: positions of the transformer")
-    embed_dim_gpt: int | None = flag(None, "checked: width of the transformer")
-    clip_dim: int | None = flag(None, "checked: width of the text features")
-    num_layers: int | None = flag(None, "checked: blocks of the second stack")
-    num_local_layer: int | None = flag(None, "checked: blocks of cross-attention")
-    n_head_gpt: int | None = flag(None, "checked: attention heads")
-    ff_rate: int | None = flag(None, "checked: width of the MLPs")

@@ -3,33 +3,34 @@
 from dataclasses import dataclass
 
 from options.flags import flag
+from options.sizes import Stage1Sizes
 
 
 @dataclass(frozen=True)
-class TransformerOptions:
+class TransformerOptions(Stage1Sizes):
     dataname: str = flag("t2m", "dataset: t2m, kit or bandai")
     data_root: str | None = flag(None, "folder of the dataset, where it is not in its usual place")
-    batch_size: int = flag(128, "rows a step")
-    total_iter: int = flag(300_000, "steps")
-    warm_up_iter: int = flag(1000, "steps over which the learning rate rises")
-    lr: float = flag(2e-4, "learning rate")
+    batch_size: int = flag(128, "rows a step", least=1)
+    total_iter: int = flag(300_000, "steps", least=1)
+    warm_up_iter: int = flag(1000, "steps over which the learning rate rises", least=0)
+    lr: float = flag(2e-4, "learning rate", least=0)
     lr_scheduler: tuple[int, ...] = flag((150_000,), "steps at which the learning rate is multiplied by gamma")
     gamma: float = flag(0.05, "factor of the learning rate at each of those steps")
     cosine: bool = flag(False, "lower the learning rate to nothing along a half cosine instead of in steps")
-    weight_decay: float = flag(1e-6, "of AdamW")
+    weight_decay: float = flag(1e-6, "of AdamW", least=0)
     optimizer: str = flag("adamw", "optimiser", choices=("adamw", "adam"))
     decay_option: str = flag("all", "which weights decay: all, or those of the matrices only", choices=("all", "noVQ"))
 
     vq_name: str = flag("vq", "stage-1 run whose tokenizer is used: OUT_DIR/vq/VQ_NAME/net_last.pth")
     resume_pth: str | None = flag(None, "stage-1 checkpoint, instead of --vq-name")
-    block_size: int = flag(51, "positions: ids of a row and the sentence")
-    embed_dim_gpt: int = flag(1024, "width of the transformer")
-    clip_dim: int = flag(512, "width of the text features")
-    num_layers: int = flag(9, "blocks: twice this less --num-local-layer of self-attention")
-    num_local_layer: int = flag(2, "blocks of cross-attention to the words")
-    n_head_gpt: int = flag(16, "attention heads")
-    ff_rate: int = flag(4, "width of the MLPs, in widths of the transformer")
-    drop_out_rate: float = flag(0.1, "dropout")
+    block_size: int = flag(51, "positions: ids of a row and the sentence", least=3)
+    embed_dim_gpt: int = flag(1024, "width of the transformer", least=2)
+    clip_dim: int = flag(512, "width of the text features", least=2)
+    num_layers: int = flag(9, "blocks: twice this less --num-local-layer of self-attention", least=1)
+    num_local_layer: int = flag(2, "blocks of cross-attention to the words", least=0)
+    n_head_gpt: int = flag(16, "attention heads", least=1)
+    ff_rate: int = flag(4, "width of the MLPs, in widths of the transformer", least=1)
+    drop_out_rate: float = flag(0.1, "dropout", least=0)
     pkeep: float = flag(0.5, "share of the motion ids that is not replaced by random ones; -1 draws it each step")
 
     text_encoder: str = flag(
@@ -40,7 +41,7 @@ class TransformerOptions:
     clip_model: str | None = flag(
         None, "where CLIP is: a hub name, a folder, or ViT-B-32.pt (default: ViT-B/32 of the hub)"
     )
-    text_layers: int = flag(2, "blocks of the learned text encoder")
+    text_layers: int = flag(2, "blocks of the learned text encoder", least=0)
     text_dropout: float = flag(0.1, "share of the rows trained without their text, for guidance")
     balance: float = flag(0.0, "0 draws clips evenly, 1 kinds of clips, where the dataset's names tell kinds apart")
     ema: float = flag(0.0, "decay of the running mean of the weights that is saved in their place; 0 saves the weights")
@@ -48,8 +49,8 @@ class TransformerOptions:
     resume_trans: str | None = flag(None, "stage-2 checkpoint to start from")
     out_dir: str = flag("output", "the run is written to OUT_DIR/EXP_NAME")
     exp_name: str = flag("trans", "name of the run")
-    print_iter: int = flag(200, "steps between log lines")
-    eval_iter: int = flag(1000, "steps between evaluations on the validation split")
+    print_iter: int = flag(200, "steps between log lines", least=1)
+    eval_iter: int = flag(1000, "steps between evaluations on the validation split", least=1)
     seed: int = flag(123, "of every random draw")
     device: str = flag("auto", "auto, cpu or cuda")
     precision: str = flag("auto", "auto, 32 or bf16", choices=("auto", "32", "bf16"))

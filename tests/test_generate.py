@@ -335,11 +335,13 @@ def write_bad(kind, path, good):
     elif kind == "other config":
         content = load_checkpoint(good)
         torch.save({**content, "config": {"lr": 1.0}}, path)
+    elif kind == "config in words":
+        torch.save({**load_checkpoint(good), "config": "big"}, path)
 
 
 BAD = [
     "missing", "truncated", "empty", "random", "pickle", "torch pickle", "zip", "folder", "tensor", "list of weights",
-    "other weights", "other config",
+    "other weights", "other config", "config in words",
 ]  # fmt: skip
 
 

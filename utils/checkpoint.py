@@ -1,5 +1,6 @@
 """Reading and writing checkpoint files. Nothing in a file is ever executed: only tensors and plain values load."""
 
+import warnings
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +18,11 @@ def load_checkpoint(path: str | Path) -> dict:
     if not path.is_file():
         raise ValueError(f"there is no checkpoint {path}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # what torch has to say of strange files is in the error, or does not matter
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make torch fail in every way there is
         reason = str(error).strip().split("\n")[0]
         raise ValueError(f"{path} is no readable checkpoint (truncated, or of another program): {reason}") from error
@@ -35,7 +40,7 @@ def build_config(cls: type[Config], values: dict | None, path: str | Path) -> Co
     """The dataclass of a checkpoint's config; ValueError, naming the file, where the fields are not those of `cls`."""
     try:
         return cls(**values)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{path} was written by another version: its {cls.__name__} does not fit ({error})") from error
 
 
@@ -45,6 +50,7 @@ def load_state(module: nn.Module, state: dict[str, torch.Tensor], path: str | Pa
     `optional`: prefixes of names that the file may lack (state that only training needs).
     """
     own = module.state_dict()
+    state = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
     missing = [name for name in own if name not in state and not name.startswith(tuple(optional))]
     unexpected = [name for name in state if name not in own]
     shapes = [

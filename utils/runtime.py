@@ -48,14 +48,16 @@ def pick_precision(name: str, device: torch.device) -> str:
 
 
 class Run:
-    """One training run's folder: config.json, run.log, TensorBoard events."""
+    """One training run's folder: config.json, run.log, TensorBoard events. ValueError where it cannot be written."""
 
     def __init__(self, folder: str | Path, options: Any):
         from torch.utils.tensorboard import SummaryWriter  # takes a second to import: only training wants it
 
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / "config.json", json.dumps(dataclasses.asdict(options), indent=2) + "\n")
+        try:
+            write_text(self.folder / "config.json", json.dumps(dataclasses.asdict(options), indent=2) + "\n")
+        except OSError as error:
+            raise ValueError(f"cannot write the run to {folder}: {error}") from error
         self.log = open(self.folder / "run.log", "a", encoding="utf-8")  # noqa: SIM115, closed by `close`
         self.events = SummaryWriter(str(self.folder))
 

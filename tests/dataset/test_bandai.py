@@ -109,7 +109,11 @@ def prepared(source, tmp_path_factory):
 
 
 def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and ".packed" not in path.parts
+    }
 
 
 def names_of(folder, split):

@@ -1,17 +1,22 @@
 """Clips as tokens: encoding in padded batches, drawing rows."""
 
 from collections import Counter
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+import dataset.tokens
 from dataset.balance import balancing_weights
 from dataset.humanml import Caption, Clip
 from dataset.spec import BANDAI, KIT
-from dataset.tokens import TokenRows, encode_clips
+from dataset.tokens import TokenRows, codebook_tokens, encode_clips
 from models.encdec import ConvConfig
 from models.ids import end_id, pad_id
-from tests.tiny import tiny_vq
+from models.vqvae import vqvae_checkpoint
+from tests.tiny import contents, tiny_vq
+from utils.checkpoint import save_checkpoint
 
 CPU = torch.device("cpu")
 CODES = 100
@@ -54,6 +59,132 @@ def test_encode_clips_equals_one_at_a_time(batch):
 def test_encode_clips_takes_the_tokenizers_own_rate():
     model = tiny_vq(conv=ConvConfig(width=16, depth=1, down_t=3))
     assert [len(ids) for ids in encode_clips(model, make_clips([64, 41]), CPU)] == [8, 5]
+
+
+# --- The codebook folder
+
+
+@pytest.fixture
+def exported(tmp_path, monkeypatch):
+    """`export(clips)` gives the ids and the names of the clips that it had to encode; the folder; the checkpoint."""
+    model, checkpoint = tiny_vq(), tmp_path / "net_last.pth"
+    save_checkpoint(checkpoint, vqvae_checkpoint(model, BANDAI.name))
+    encoded = []
+
+    def counting(model, clips, *rest):
+        encoded.extend(clip.name for clip in clips)
+        return encode_clips(model, clips, *rest)
+
+    monkeypatch.setattr(dataset.tokens, "encode_clips", counting)
+
+    def export(clips, with_model=model):
+        encoded.clear()
+        return codebook_tokens(with_model, clips, checkpoint, CPU), list(encoded)
+
+    return export, tmp_path / "codebook", checkpoint
+
+
+def alone(model, clip):
+    """Ids of one clip by itself."""
+    whole = torch.from_numpy(clip.motion[: len(clip.motion) // 4 * 4])
+    return model.encode(model.normalise(whole)[None])[0]
+
+
+def same(found, expected):
+    return len(found) == len(expected) and all(
+        a.dtype == b.dtype == torch.long and torch.equal(a, b) for a, b in zip(found, expected)
+    )
+
+
+def test_export_is_each_clip_alone(exported):
+    export, folder, _ = exported
+    clips = make_clips([64, 41, 199, 4, 47])
+    expected = [alone(tiny_vq(), clip) for clip in clips]
+    found, encoded = export(clips)
+    assert same(found, expected) and sorted(encoded) == [clip.name for clip in clips]
+    files = {path.name for path in folder.iterdir()}
+    assert files == {"index.json", *(f"clip{i}.npy" for i in range(5))}
+    for clip, ids in zip(clips, expected):
+        assert np.load(folder / f"{clip.name}.npy").tolist() == ids.tolist()
+
+
+def test_the_second_export_encodes_nothing(exported):
+    export, folder, _ = exported
+    clips = make_clips([64, 41, 60])
+    first, _ = export(clips)
+    before = contents(folder)
+    again, encoded = export(clips[::-1])
+    assert encoded == [] and same(again, first[::-1]) and contents(folder) == before
+
+
+def test_clips_that_are_new_join_the_others(exported):
+    """As the splits of a dataset do, one after another."""
+    export, _, _ = exported
+    clips = make_clips([64, 41, 60, 44])
+    expected = [alone(tiny_vq(), clip) for clip in clips]
+    export(clips[:2])
+    found, encoded = export(clips[1:])
+    assert sorted(encoded) == ["clip2", "clip3"] and same(found, expected[1:])
+    found, encoded = export(clips)
+    assert encoded == [] and same(found, expected)
+
+
+def test_another_checkpoint_encodes_again(exported):
+    export, _, checkpoint = exported
+    clips = make_clips([64, 41, 60])
+    first, _ = export(clips)
+    other = tiny_vq(seed=1)
+    save_checkpoint(checkpoint, vqvae_checkpoint(other, BANDAI.name))
+    found, encoded = export(clips, other)
+    assert sorted(encoded) == ["clip0", "clip1", "clip2"]
+    assert same(found, [alone(other, clip) for clip in clips]) and not same(found, first)
+    assert export(clips, other)[1] == []
+
+
+@pytest.mark.parametrize(
+    "change", [lambda motion: motion[1:], lambda motion: motion[:-4], lambda motion: motion + 1], ids=str
+)
+def test_other_motion_under_a_name_encodes_again(exported, change):
+    export, _, _ = exported
+    clips = make_clips([64, 41, 60])
+    export(clips)
+    clips[1] = replace(clips[1], motion=change(clips[1].motion))
+    found, encoded = export(clips)
+    assert encoded == ["clip1"] and same(found, [alone(tiny_vq(), clip) for clip in clips])
+    assert export(clips)[1] == []
+
+
+def test_an_interrupted_export_is_completed(exported, monkeypatch):
+    """Cut off while it writes: whole files, no index, and the next run does not believe what it finds."""
+    export, folder, _ = exported
+    clips = make_clips([64, 41, 60])
+    written, save = [], np.save
+
+    def cut_off(path, ids):
+        written.append(path)
+        if len(written) > 2:
+            path.write_bytes(b"half")
+            raise KeyboardInterrupt
+        save(path, ids)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset.tokens.np, "save", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            export(clips)
+    assert {path.name for path in folder.iterdir()} == {"clip0.npy", "clip1.npy"}
+    np.save(folder / "clip0.npy", np.zeros(3, np.int32))  # of a run before, with another tokenizer
+    found, encoded = export(clips)
+    assert sorted(encoded) == ["clip0", "clip1", "clip2"] and same(found, [alone(tiny_vq(), clip) for clip in clips])
+    assert export(clips)[1] == [] and len(contents(folder)) == 4
+
+
+def test_a_file_that_was_lost_is_made_again(exported):
+    export, folder, _ = exported
+    clips = make_clips([64, 41, 60])
+    first, _ = export(clips)
+    (folder / "clip1.npy").unlink()
+    found, encoded = export(clips)
+    assert encoded == ["clip1"] and same(found, first) and (folder / "clip1.npy").is_file()
 
 
 # --- Drawing

@@ -1,0 +1,64 @@
+"""Sizes that the published command lines repeat: a checkpoint knows its own, so they are accepted and checked."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from options.flags import flag
+
+
+@dataclass(frozen=True)
+class Stage1Sizes:
+    nb_code: int | None = flag(None, "checked: codes in the codebook")
+    code_dim: int | None = flag(None, "checked: width of a code")
+    down_t: int | None = flag(None, "checked: halvings of the frame rate")
+    stride_t: int | None = flag(None, "checked: stride of a halving")
+    width: int | None = flag(None, "checked: channels of the tokenizer")
+    depth: int | None = flag(None, "checked: residual blocks a stage")
+    dilation_growth_rate: int | None = flag(None, "checked where the checkpoint says it: growth of the dilation")
+    output_emb_width: int | None = flag(None, "accepted; has no effect")
+    vq_act: str | None = flag(None, "checked: activation")
+    vq_norm: str | None = flag(None, "checked: norm")
+    quantizer: str | None = flag(None, "accepted: how the codebook learned makes no difference any more")
+    mu: float | None = flag(None, "accepted: likewise")
+    beta: float | None = flag(None, "accepted: likewise")
+
+
+@dataclass(frozen=True)
+class Stage2Sizes:
+    block_size: int | None = flag(None, "checked: positions of the transformer")
+    embed_dim_gpt: int | None = flag(None, "checked: width of the transformer")
+    clip_dim: int | None = flag(None, "checked: width of the text features")
+    num_layers: int | None = flag(None, "checked: blocks of the second stack")
+    num_local_layer: int | None = flag(None, "checked: blocks of cross-attention")
+    n_head_gpt: int | None = flag(None, "checked: attention heads")
+    ff_rate: int | None = flag(None, "checked: width of the MLPs")
+    drop_out_rate: float | None = flag(None, "accepted: dropout is for training")
+    pkeep: float | None = flag(None, "accepted: likewise")
+
+
+def stage1_sizes(config: Any) -> dict[str, Any]:
+    """What a tokenizer's config (models.vqvae.VQConfig) says to the flags."""
+    conv = config.conv
+    return {
+        "nb_code": config.codes, "code_dim": config.code_dim, "down_t": conv.down_t, "stride_t": 2,
+        "width": conv.width, "depth": conv.depth, "dilation_growth_rate": conv.growth, "vq_act": conv.activation,
+        "vq_norm": conv.norm,
+    }  # fmt: skip
+
+
+def stage2_sizes(config: Any) -> dict[str, Any]:
+    """What a transformer's config (models.transformer.TransformerConfig) says to the flags."""
+    return {
+        "block_size": config.row_length + 1, "embed_dim_gpt": config.width, "clip_dim": config.text_dim,
+        "num_layers": config.layers, "num_local_layer": config.local_layers, "n_head_gpt": config.heads,
+        "ff_rate": config.ff_rate,
+    }  # fmt: skip
+
+
+def check_sizes(options: Any, sizes: dict[str, Any]) -> None:
+    """ValueError where a size given on the command line is not the checkpoint's."""
+    for name, size in sizes.items():
+        given = getattr(options, name)
+        if given is not None and given != size:
+            flag_name = "--" + name.replace("_", "-")
+            raise ValueError(f"{flag_name} {given} does not fit the checkpoint, which has {size}: leave the flag out")
