@@ -11,12 +11,7 @@ import numpy as np
 from dataset.humanml import load_array
 from dataset.spec import DatasetSpec
 
-# Root features and contacts count this much more than their spread says: an error of the root's turn or path adds up
-# over the frames, one of a joint's place does not. The published statistics weigh by 5 x 5.
-ROOT_WEIGHT = 5.0
-PUBLISHED_ROOT_WEIGHT = {"t2m": 25.0, "kit": 25.0}
 CHECKPOINTS = Path("checkpoints")
-PUBLISHED = "VQVAEV3_CB1024_CMT_H1024_NRES3/meta"  # under the dataset's name, beside the extractors
 
 
 def read_statistics(folder: Path, spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -24,14 +19,19 @@ def read_statistics(folder: Path, spec: DatasetSpec) -> tuple[np.ndarray, np.nda
     return _read(folder / "Mean.npy", folder / "Std.npy", spec)
 
 
+def published_paths(spec: DatasetSpec, root: Path = CHECKPOINTS) -> tuple[Path, Path]:
+    """Files of the published mean and deviation. Raises ValueError for a dataset that has none."""
+    if not spec.published_statistics:
+        raise ValueError(f"there are no published statistics of {spec.name}")
+    return root / spec.published_statistics / "mean.npy", root / spec.published_statistics / "std.npy"
+
+
 def published_statistics(spec: DatasetSpec, root: Path = CHECKPOINTS) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation [D] of the space of the released models and the published evaluator, from `root`.
+    """Mean and deviation [D] of the space of the released models and the published evaluator.
 
     Raises ValueError where they are not there or do not fit, and for a dataset that has none.
     """
-    if spec.name not in PUBLISHED_ROOT_WEIGHT:
-        raise ValueError(f"there are no published statistics of {spec.name}")
-    mean, std = _published_paths(spec, root)
+    mean, std = published_paths(spec, root)
     if not (mean.is_file() and std.is_file()):
         how = "bash dataset/prepare/download_extractor.sh brings them"
         raise ValueError(f"there are no published statistics in {mean.parent}: {how}")
@@ -41,19 +41,13 @@ def published_statistics(spec: DatasetSpec, root: Path = CHECKPOINTS) -> tuple[n
 def training_statistics(folder: Path, spec: DatasetSpec, root: Path = CHECKPOINTS) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation [D] for training a tokenizer: the published ones where they are on the disk, else the
     folder's, with the root and the contacts weighted up. Raises ValueError as those do."""
-    weight = PUBLISHED_ROOT_WEIGHT.get(spec.name, ROOT_WEIGHT)
-    if spec.name in PUBLISHED_ROOT_WEIGHT and all(path.is_file() for path in _published_paths(spec, root)):
+    if spec.published_statistics and all(path.is_file() for path in published_paths(spec, root)):
         return published_statistics(spec, root)
     mean, std = read_statistics(folder, spec)
-    std = std.copy()
-    std[spec.root_slice] /= weight
-    std[spec.contact_slice] /= weight
+    std = np.where(std > 0, std, np.float32(1.0))  # what never changes is 0 then, whatever it is divided by
+    std[spec.root_slice] /= spec.root_weight
+    std[spec.contact_slice] /= spec.root_weight
     return mean, std
-
-
-def _published_paths(spec: DatasetSpec, root: Path) -> tuple[Path, Path]:
-    folder = root / spec.name / PUBLISHED
-    return folder / "mean.npy", folder / "std.npy"
 
 
 def _read(mean_path: Path, std_path: Path, spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -62,4 +56,4 @@ def _read(mean_path: Path, std_path: Path, spec: DatasetSpec) -> tuple[np.ndarra
         raise ValueError(
             f"the statistics in {mean_path.parent} are for {mean.shape} features, {spec.name} has {spec.dim}"
         )
-    return mean, np.where(std > 0, std, np.float32(1.0))  # what never changes is 0 then, whatever it is divided by
+    return mean, std

@@ -43,6 +43,10 @@ class DatasetSpec:
     lower_joints: tuple[int, ...]  # with the root first: what the upper-body model takes as given
     min_frames: int  # clips shorter than this are not used
     max_frames: int = 199  # nor longer ones
+    # Root features and contacts count this much more than their spread says when a tokenizer is trained: an error of
+    # the root's turn or path adds up over the frames, one of a joint's place does not. The published factor is 5 x 5.
+    root_weight: float = 25.0
+    published_statistics: str | None = None  # their folder under checkpoints/, with the extractors
     kind_pattern: str | None = None  # what clips of one kind share in their names, where names tell (a regex group)
 
     @property
@@ -162,11 +166,19 @@ _SMPL = dict(
     fps=20.0,
 )  # fmt: skip
 
-T2M = DatasetSpec(name="t2m", folder="dataset/HumanML3D", min_frames=40, **_SMPL)
+_STATISTICS = "{}/VQVAEV3_CB1024_CMT_H1024_NRES3/meta"
+T2M = DatasetSpec(
+    name="t2m",
+    folder="dataset/HumanML3D",
+    min_frames=40,
+    published_statistics=_STATISTICS.format("t2m"),
+    **_SMPL,
+)
 BANDAI = DatasetSpec(
     name="bandai",
     folder="dataset/BandaiNamco",
     min_frames=40,
+    root_weight=5.0,
     kind_pattern=r"dataset-[12]_([a-z-]+)_[a-z-]+_\d+",
     **_SMPL,
 )
@@ -190,6 +202,7 @@ KIT = DatasetSpec(
     foot_threshold=0.05,
     lower_joints=(0, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20),
     min_frames=24,
+    published_statistics=_STATISTICS.format("kit"),
 )  # fmt: skip
 
 SPECS = {spec.name: spec for spec in (T2M, KIT, BANDAI)}

@@ -5,6 +5,7 @@ Axes: B batch, L ids.
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,9 +68,9 @@ def codebook_tokens(model: VQVAE, clips: list[Clip], checkpoint: str | Path, dev
 
 
 def _key(model_digest: bytes, clip: Clip) -> str:
-    """Changes with the tokenizer, and with a clip's length, beginning or end."""
-    ends = clip.motion[[0, -1]].tobytes()
-    return hashlib.blake2b(model_digest + len(clip.motion).to_bytes(4, "little") + ends, digest_size=8).hexdigest()
+    """Changes with the tokenizer and with the clip's motion."""
+    checksum = zlib.crc32(np.ascontiguousarray(clip.motion))
+    return hashlib.blake2b(model_digest + checksum.to_bytes(4, "little"), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -209,7 +209,8 @@ def from_published(state: dict[str, Tensor], path: str | Path) -> tuple[dict[str
     try:
         width, text_dim = state["trans_base.cond_emb.weight"].shape
         quantizer = "trans_base.vqvae.vqvae.quantizer"
-        ends = ("_upper", "_lower") if f"{quantizer}_upper.codebook" in state else ("",)
+        halves = any(name.startswith("trans_base.vqvae.vqvae.encoder_upper.") for name in state)
+        ends = ("_upper", "_lower") if halves else ("",)
         codebooks = torch.stack([state[f"{quantizer}{end}.codebook"] for end in ends])
         row_length = len(state["trans_base.pos_embed.embed"]) - 1
         hidden = len(state["trans_base.blocks.0.mlp.0.weight"])

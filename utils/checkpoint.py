@@ -47,11 +47,11 @@ def build_config(cls: type[Config], values: dict | None, path: str | Path) -> Co
 def load_state(module: nn.Module, state: dict[str, torch.Tensor], path: str | Path, optional: tuple = ()) -> None:
     """Load weights by name; ValueError names what is missing, unexpected or wrongly shaped.
 
-    `optional`: prefixes of names that the file may lack (state that only training needs).
+    `optional`: names that the file may lack (state that only training needs).
     """
     own = module.state_dict()
     state = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
-    missing = [name for name in own if name not in state and not name.startswith(tuple(optional))]
+    missing = [name for name in own if name not in state and name not in optional]
     unexpected = [name for name in state if name not in own]
     shapes = [
         f"{name} is {list(state[name].shape)}, not {list(own[name].shape)}"

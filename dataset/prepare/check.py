@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dataset.humanml import dataset_folder, load_array, read_captions, read_motion, split_names
-from dataset.normalizer import CHECKPOINTS, PUBLISHED, PUBLISHED_ROOT_WEIGHT, published_statistics, read_statistics
+from dataset.normalizer import CHECKPOINTS, published_paths, published_statistics, read_statistics
 from dataset.prepare.layout import FEATURES, TEXTS, features_path, text_path
 from dataset.spec import SPECS, DatasetSpec, get_spec
 from options.flags import flag, parse
@@ -253,12 +253,12 @@ def check_statistics(spec: DatasetSpec, folder: Path, found: Contents) -> Iterat
 
 def check_published(spec: DatasetSpec, folder: Path, checkpoints: Path) -> Iterator[Finding]:
     """The statistics that come with the extractors, against the folder's."""
-    if spec.name not in PUBLISHED_ROOT_WEIGHT:
+    if not spec.published_statistics:
         return
     try:
         mean, std = published_statistics(spec, checkpoints)
     except (OSError, ValueError) as error:
-        if (checkpoints / spec.name / PUBLISHED).is_dir():
+        if published_paths(spec, checkpoints)[0].parent.is_dir():
             yield WRONG, str(error)
         else:
             yield NOTE, f"{error}; without them training weighs the folder's own"
@@ -277,13 +277,12 @@ def check_published(spec: DatasetSpec, folder: Path, checkpoints: Path) -> Itera
     weighted[spec.root_slice] = weighted[spec.contact_slice] = True
     ratios = own_std / std
     off = float((np.abs(own_mean - mean) / own_std).max())
-    weight = PUBLISHED_ROOT_WEIGHT[spec.name]
-    wanted = np.where(weighted, weight, 1.0)
+    wanted = np.where(weighted, spec.root_weight, 1.0)
     fits = off <= MEAN_TOLERANCE and (np.abs(np.log(ratios / wanted)) <= np.log(STD_TOLERANCE)).all()
     yield (
         OK if fits else WRONG,
         f"published statistics: mean at most {off:.2g} deviations from Mean.npy; Std.npy is {_range(ratios[weighted])} "
-        f"times theirs in the root and the contacts (expected {weight:g}), {_range(ratios[~weighted])} elsewhere "
+        f"times theirs in the root and the contacts (expected {spec.root_weight:g}), {_range(ratios[~weighted])} elsewhere "
         f"(expected 1)",
     )
 

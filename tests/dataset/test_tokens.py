@@ -142,7 +142,9 @@ def test_another_checkpoint_encodes_again(exported):
 
 
 @pytest.mark.parametrize(
-    "change", [lambda motion: motion[1:], lambda motion: motion[:-4], lambda motion: motion + 1], ids=str
+    "change",
+    [lambda motion: motion[1:], lambda motion: motion[:-4], lambda motion: motion + 1],
+    ids=["start", "end", "all"],
 )
 def test_other_motion_under_a_name_encodes_again(exported, change):
     export, _, _ = exported
