@@ -282,8 +282,8 @@ def check_published(spec: DatasetSpec, folder: Path, checkpoints: Path) -> Itera
     yield (
         OK if fits else WRONG,
         f"published statistics: mean at most {off:.2g} deviations from Mean.npy; Std.npy is {_range(ratios[weighted])} "
-        f"times theirs in the root and the contacts (expected {spec.root_weight:g}), {_range(ratios[~weighted])} elsewhere "
-        f"(expected 1)",
+        f"times theirs in the root and the contacts (expected {spec.root_weight:g}), {_range(ratios[~weighted])} "
+        f"elsewhere (expected 1)",
     )
 
 
