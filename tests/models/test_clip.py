@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 from collections import namedtuple
 
 import pytest
@@ -99,7 +100,7 @@ def encoder(tiny) -> ClipTextEncoder:
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
     """No network, and nothing fetched before."""
-    import huggingface_hub.constants as constants  # which has read the environment by now
+    constants = sys.modules["huggingface_hub.constants"]  # which has read the environment by now
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
