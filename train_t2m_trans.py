@@ -9,6 +9,7 @@ TensorBoard events.
 import copy
 import math
 import time
+from pathlib import Path
 
 import torch
 from torch.nn import functional as F
@@ -28,11 +29,26 @@ from models.transformer import MaskedTransformer, TransformerConfig, load_stage2
 from models.vqvae import VQVAE, check_width, load_vqvae
 from options.flags import parse
 from options.option_transformer import TransformerOptions
+from options.option_vq import VQOptions
 from options.sizes import check_sizes, stage1_sizes
 from utils.checkpoint import save_checkpoint
 from utils.errors import fail
 from utils.runtime import Run, autocast, pick_device, pick_precision, seed_everything
 from utils.schedule import learning_rate
+
+
+def tokenizer_path(options: TransformerOptions) -> str:
+    """The stage-1 checkpoint of --resume-pth or --vq-name: of a run in OUT_DIR, else of one where train_vq.py writes when
+    not told otherwise, for the published command line gives an --out-dir here and none there. ValueError for neither.
+    """
+    if options.resume_pth:
+        return options.resume_pth
+    folders = dict.fromkeys((options.out_dir, VQOptions.out_dir))
+    places = [f"{folder}/vq/{options.vq_name}/net_last.pth" for folder in folders]
+    found = [place for place in places if Path(place).is_file()]
+    if not found:
+        raise ValueError(f"there is no checkpoint {' and no '.join(places)}: train_vq.py makes one, as --exp-name")
+    return found[0]
 
 
 def build_models(
@@ -67,8 +83,8 @@ def main() -> None:
     options = parse(TransformerOptions, __doc__)
 
     # --- data -------------------------------------------------------------------------------------------------------
-    vq_path = options.resume_pth or f"{options.out_dir}/vq/{options.vq_name}/net_last.pth"
     try:
+        vq_path = tokenizer_path(options)
         spec = get_spec(options.dataname)
         device = pick_device(options.device)
         folder = dataset_folder(spec, options.data_root)

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 from options.flags import flag
+from options.training import TrainingOptions
 
 
 @dataclass(frozen=True)
-class LengthOptions:
-    dataname: str = flag("t2m", "dataset: t2m, kit or bandai")
-    data_root: str | None = flag(None, "folder of the dataset, where it is not in its usual place")
+class LengthOptions(TrainingOptions):
     batch_size: int = flag(128, "sentences a step", least=1)
     total_iter: int = flag(2000, "steps", least=1)
     warm_up_iter: int = flag(100, "steps over which the learning rate rises", least=0)
@@ -18,7 +17,4 @@ class LengthOptions:
     layers: int = flag(1, "blocks of the text encoder", least=0)
     out_dir: str = flag("output", "the run is written to OUT_DIR/EXP_NAME")
     exp_name: str = flag("length", "name of the run")
-    print_iter: int = flag(200, "steps between log lines", least=1)
     eval_iter: int = flag(500, "steps between evaluations on the validation split", least=1)
-    seed: int = flag(123, "of every random draw")
-    device: str = flag("auto", "auto, cpu or cuda")

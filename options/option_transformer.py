@@ -4,19 +4,13 @@ from dataclasses import dataclass
 
 from options.flags import flag
 from options.sizes import Stage1Sizes
+from options.training import StageOptions
 
 
 @dataclass(frozen=True)
-class TransformerOptions(Stage1Sizes):
-    dataname: str = flag("t2m", "dataset: t2m, kit or bandai")
-    data_root: str | None = flag(None, "folder of the dataset, where it is not in its usual place")
+class TransformerOptions(StageOptions, Stage1Sizes):
     batch_size: int = flag(128, "rows a step", least=1)
-    total_iter: int = flag(300_000, "steps", least=1)
-    warm_up_iter: int = flag(1000, "steps over which the learning rate rises", least=0)
-    lr: float = flag(2e-4, "learning rate", least=0)
     lr_scheduler: tuple[int, ...] = flag((150_000,), "steps at which the learning rate is multiplied by gamma")
-    gamma: float = flag(0.05, "factor of the learning rate at each of those steps")
-    cosine: bool = flag(False, "lower the learning rate to nothing along a half cosine instead of in steps")
     weight_decay: float = flag(1e-6, "of AdamW", least=0)
     optimizer: str = flag("adamw", "optimiser", choices=("adamw", "adam"))
     decay_option: str = flag("all", "which weights decay: all, or those of the matrices only", choices=("all", "noVQ"))
@@ -43,14 +37,8 @@ class TransformerOptions(Stage1Sizes):
     )
     text_layers: int = flag(2, "blocks of the learned text encoder", least=0)
     text_dropout: float = flag(0.1, "share of the rows trained without their text, for guidance")
-    balance: float = flag(0.0, "0 draws clips evenly, 1 kinds of clips, where the dataset's names tell kinds apart")
     ema: float = flag(0.0, "decay of the running mean of the weights that is saved in their place; 0 saves the weights")
 
     resume_trans: str | None = flag(None, "stage-2 checkpoint to start from")
     out_dir: str = flag("output", "the run is written to OUT_DIR/EXP_NAME")
     exp_name: str = flag("trans", "name of the run")
-    print_iter: int = flag(200, "steps between log lines", least=1)
-    eval_iter: int = flag(1000, "steps between evaluations on the validation split", least=1)
-    seed: int = flag(123, "of every random draw")
-    device: str = flag("auto", "auto, cpu or cuda")
-    precision: str = flag("auto", "auto, 32 or bf16", choices=("auto", "32", "bf16"))

@@ -5,24 +5,16 @@ from dataclasses import dataclass
 from models.encdec import ACTIVATIONS, NORMS
 from models.quantize import QUANTIZERS
 from options.flags import flag
+from options.training import StageOptions
 from utils.losses import RECONSTRUCTION_LOSSES
 
 
 @dataclass(frozen=True)
-class VQOptions:
-    dataname: str = flag("t2m", "dataset: t2m, kit or bandai")
-    data_root: str | None = flag(None, "folder of the dataset, where it is not in its usual place")
+class VQOptions(StageOptions):
     batch_size: int = flag(256, "windows a step", least=1)
     window_size: int = flag(64, "frames a window; shorter clips are used whole", least=1)
 
-    balance: float = flag(0.0, "0 draws frames evenly, 1 kinds of clips, where the dataset's names tell kinds apart")
-
-    total_iter: int = flag(300_000, "steps", least=1)
-    warm_up_iter: int = flag(1000, "steps over which the learning rate rises", least=0)
-    lr: float = flag(2e-4, "learning rate", least=0)
     lr_scheduler: tuple[int, ...] = flag((200_000,), "steps at which the learning rate is multiplied by gamma")
-    gamma: float = flag(0.05, "factor of the learning rate at each of those steps")
-    cosine: bool = flag(False, "lower the learning rate to nothing along a half cosine instead of in steps")
     weight_decay: float = flag(0.0, "of AdamW", least=0)
     commit: float = flag(0.02, "weight of the quantizer's loss")
     loss_vel: float = flag(0.5, "weight of the extra loss on joint positions")
@@ -50,8 +42,3 @@ class VQOptions:
     resume_pth: str | None = flag(None, "stage-1 checkpoint to start from")
     out_dir: str = flag("output", "the run is written to OUT_DIR/vq/EXP_NAME")
     exp_name: str = flag("vq", "name of the run")
-    print_iter: int = flag(200, "steps between log lines", least=1)
-    eval_iter: int = flag(1000, "steps between evaluations on the validation split", least=1)
-    seed: int = flag(123, "of every random draw")
-    device: str = flag("auto", "auto, cpu or cuda")
-    precision: str = flag("auto", "auto, 32 or bf16", choices=("auto", "32", "bf16"))

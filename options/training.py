@@ -1,0 +1,32 @@
+"""Flags that the training scripts have in common."""
+
+from dataclasses import dataclass
+
+from options.flags import flag
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Data, length and record of a run. What differs in its default is declared again where it does."""
+
+    dataname: str = flag("t2m", "dataset: t2m, kit or bandai")
+    data_root: str | None = flag(None, "folder of the dataset, where it is not in its usual place")
+    total_iter: int = flag(300_000, "steps", least=1)
+    warm_up_iter: int = flag(1000, "steps over which the learning rate rises", least=0)
+    lr: float = flag(2e-4, "learning rate", least=0)
+    print_iter: int = flag(200, "steps between log lines", least=1)
+    eval_iter: int = flag(1000, "steps between evaluations on the validation split", least=1)
+    seed: int = flag(123, "of every random draw")
+    device: str = flag("auto", "auto, cpu or cuda")
+
+
+@dataclass(frozen=True)
+class StageOptions(TrainingOptions):
+    """What the two stages share besides."""
+
+    gamma: float = flag(0.05, "factor of the learning rate at each step of --lr-scheduler")
+    cosine: bool = flag(False, "lower the learning rate to nothing along a half cosine instead of in steps")
+    balance: float = flag(
+        0.0, "0 draws evenly, 1 draws kinds of clips evenly, where the dataset's names tell kinds apart"
+    )
+    precision: str = flag("auto", "auto, 32 or bf16", choices=("auto", "32", "bf16"))
