@@ -70,7 +70,7 @@ def read_formats(text: str) -> list[str]:
 def check_numbers(options: GenerateOptions) -> None:
     """ValueError for numbers beyond any use."""
     for name, value in (("--temperature", options.temperature), ("--cfg-scale", options.cfg_scale)):
-        if not value <= 100:
+        if value is not None and not value <= 100:
             raise ValueError(f"{name} must be from 0 to 100, not {value}")
 
 
@@ -106,7 +106,7 @@ def main() -> None:
         motions = pipeline.generate(
             [text for text in texts for _ in range(options.num_samples)],
             [length for length in lengths for _ in range(options.num_samples)],
-            options.seed, options.temperature, options.cfg_scale, options.steps,
+            options.seed, options.temperature, options.cfg_scale, options.steps, options.plant_feet,
         )  # fmt: skip
         for i, motion in enumerate(motions):
             number, sample = divmod(i, options.num_samples)

@@ -23,7 +23,7 @@ from dataset.tokens import TokenRows, codebook_tokens
 from models.clip import load_clip
 from models.ids import length_mask
 from models.masking import mask_at_random, replace_at_random
-from models.pipeline import check_codebooks
+from models.pipeline import check_body, check_codebooks
 from models.text_encoder import LearnedTextConfig, LearnedTextEncoder, build_text_encoder, build_vocabulary
 from models.transformer import MaskedTransformer, TransformerConfig, load_stage2, transformer_checkpoint
 from models.vqvae import VQVAE, check_width, load_vqvae
@@ -57,6 +57,7 @@ def build_models(
     """The transformer and the text encoder that the flags describe, or those of --resume-trans."""
     if options.resume_trans:
         stage2 = load_stage2(options.resume_trans)
+        check_body(stage2.model.config.parts, options.resume_trans)
         check_codebooks(stage2.model, options.resume_trans, tokenizer, vq_path)
         return stage2.model, build_text_encoder(stage2.text, options.resume_trans, options.clip_model)
     if options.text_encoder == "clip":
@@ -84,11 +85,12 @@ def main() -> None:
 
     # --- data -------------------------------------------------------------------------------------------------------
     try:
-        vq_path = tokenizer_path(options)
         spec = get_spec(options.dataname)
         device = pick_device(options.device)
         folder = dataset_folder(spec, options.data_root)
+        vq_path = tokenizer_path(options)
         tokenizer = load_vqvae(vq_path, device)
+        check_body(len(tokenizer.config.parts), vq_path)
         check_sizes(options, stage1_sizes(tokenizer.config))
         check_width(tokenizer, spec, vq_path)
         if not tokenizer.has_statistics:
@@ -110,7 +112,8 @@ def main() -> None:
     # --- model ------------------------------------------------------------------------------------------------------
     if text_encoder.frozen:  # its features are computed once; what learns is the transformer alone
         texts = [caption.text for split in clips.values() for clip in split for caption in clip.captions]
-        features = text_table(text_encoder.to(device), texts, folder / ".text_features", device)
+        sees_padding = not model.config.mask_words  # as the released transformers, here from --resume-trans
+        features = text_table(text_encoder.to(device), texts, folder / ".text_features", device, padding=sees_padding)
         learning = torch.nn.ModuleList([model])
     else:
         features = text_encoder

@@ -1,7 +1,7 @@
 """Features of a training set's captions from a frozen text encoder: computed once, kept on disk, looked up by sentence.
 
-Only the vectors of words that exist are kept, one after another, so that padding costs nothing. Axes as in
-`models/text_encoder.py`.
+Only the vectors of words that exist are kept, one after another, so that padding costs nothing; for a transformer that
+attends to padding (the released ones), padding counts as words. Axes as in `models/text_encoder.py`.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from utils.files import write_whole
 
 
 class TextTable:
-    """`table(texts)` gives what the encoder would, padding left out, without running it."""
+    """`table(texts)` gives what the encoder would, without running it; padding that is not kept is left out."""
 
     def __init__(self, texts: list[str], sentences: np.ndarray, words: np.ndarray, ends: np.ndarray, device):
         self.place = {text: i for i, text in enumerate(texts)}
@@ -36,32 +36,36 @@ class TextTable:
         return TextFeatures(*(x.to(self.device) for x in (sentences, padded, mask)))
 
 
-def text_table(encoder, texts: Iterable[str], folder: str | Path, device: torch.device, batch: int = 256) -> TextTable:
+def text_table(
+    encoder, texts: Iterable[str], folder: str | Path, device: torch.device, batch: int = 256, padding: bool = False
+) -> TextTable:
     """The table of all `texts` (and the empty one), read from `folder` where an earlier run left it there.
 
     Its file name is a digest of the encoder's source and of the texts: another encoder or caption makes another table.
+    `padding`: keep the vectors of padding too, as words.
     """
     texts = sorted({*texts, ""})
     key = hashlib.sha256("\n".join([encoder.source, *texts]).encode()).hexdigest()[:16]
-    path = Path(folder) / f"{encoder.kind}_{key}"
+    path = Path(folder) / f"{encoder.kind}{'_padded' if padding else ''}_{key}"
     files = {name: Path(f"{path}_{name}.npy") for name in ("sentences", "words", "ends")}
     if not all(file.is_file() for file in files.values()):
-        arrays = _compute(encoder, texts, batch)
+        arrays = _compute(encoder, texts, batch, padding)
         for name, array in arrays.items():
             write_whole(files[name], lambda temporary, x=array: np.save(temporary, x))
     loaded = {name: np.load(file, mmap_mode="r", allow_pickle=False) for name, file in files.items()}
     return TextTable(texts, **loaded, device=device)
 
 
-def _compute(encoder, texts: list[str], batch: int) -> dict[str, np.ndarray]:
+def _compute(encoder, texts: list[str], batch: int, padding: bool) -> dict[str, np.ndarray]:
     """Half-precision sentences [N, S], words [all of them, S], and where each sentence's words end [N]."""
     sentences, words, counts = [], [], []
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # memory: the longest come last, together
     for first in tqdm(range(0, len(texts), batch), desc="text features", unit="batch", disable=None):
         features = encoder([texts[i] for i in order[first : first + batch]])
         sentences += list(features.sentence.half().cpu().numpy())
-        counts += features.mask.sum(dim=1).tolist()
-        words += [row[mask].half().cpu().numpy() for row, mask in zip(features.words, features.mask)]
+        kept = features.mask | padding
+        counts += kept.sum(dim=1).tolist()
+        words += [row[mask].half().cpu().numpy() for row, mask in zip(features.words, kept)]
     back = np.argsort(order)
     return {
         "sentences": np.stack([sentences[i] for i in back]),

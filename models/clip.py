@@ -82,6 +82,7 @@ def load_clip(source: str | None = None, device: str | torch.device = "cpu") -> 
     source = source or VIT_B_32
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it would list every weight of CLIP's image tower as not used
+    hook = logging.set_tqdm_hook(_no_bar)  # of copying weights, which is over at once; the hub's of fetching stay
     try:
         tower, tokenizer = _from_openai(Path(source)) if source.endswith(".pt") else _from_transformers(source)
         if len(tokenizer) != tower.config.vocab_size:  # such as the empty one that a folder without vocabulary gives
@@ -91,8 +92,13 @@ def load_clip(source: str | None = None, device: str | torch.device = "cpu") -> 
         raise ValueError(f"cannot load CLIP from {source!r}: {reason}. {HOW_TO_GET}") from error
     finally:
         logging.set_verbosity(verbosity)
+        logging.set_tqdm_hook(hook)
     device = torch.device(device)
     return ClipTextEncoder(tower, tokenizer, source).to(device, torch.float16 if device.type == "cuda" else None).eval()
+
+
+def _no_bar(make: Any, args: tuple, options: dict) -> Any:
+    return make(*args, **{**options, "disable": True})
 
 
 def _from_transformers(source: str) -> tuple[nn.Module, Any]:

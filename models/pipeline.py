@@ -20,11 +20,12 @@ from models.sampling import sample
 from models.text_encoder import TextFeatures, build_text_encoder
 from models.transformer import MaskedTransformer, load_stage2
 from models.vqvae import VQVAE, check_width, load_vqvae
-from utils.motion import features_to_joints
+from utils.motion import features_to_joints, plant_feet
 from utils.runtime import autocast, pick_device, pick_precision
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 BATCH = 32  # sentences sampled at once
+GUIDANCE = 2.0  # the usual cfg_scale of models that were trained without their text now and then
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class MotionPipeline:
     spec: DatasetSpec
     device: torch.device
     precision: str
+    guidance: float = GUIDANCE  # the usual cfg_scale: 1 for the released transformers, which never went without text
 
     @classmethod
     def load(
@@ -68,7 +70,9 @@ class MotionPipeline:
             length = length or PRETRAINED / "length.pth"
         vq, trans = vq or PRETRAINED / "vq.pth", trans or PRETRAINED / "trans.pth"
         tokenizer = load_vqvae(vq, where)
+        check_body(len(tokenizer.config.parts), vq)
         stage2 = load_stage2(trans, where)
+        check_body(stage2.model.config.parts, trans)
         check_codebooks(stage2.model, trans, tokenizer, vq)
         spec = get_spec(stage2.dataset) if stage2.dataset else asked or T2M
         if asked and asked != spec:
@@ -78,7 +82,9 @@ class MotionPipeline:
             tokenizer.set_statistics(*published_statistics(spec))
         text_encoder = build_text_encoder(stage2.text, trans, clip_model).to(where).eval()
         length_model = load_length_model(length, where) if length else None
-        return cls(tokenizer, stage2.model, text_encoder, length_model, spec, where, pick_precision(precision, where))
+        guidance = GUIDANCE if stage2.text else 1.0
+        precision = pick_precision(precision, where)
+        return cls(tokenizer, stage2.model, text_encoder, length_model, spec, where, precision, guidance)
 
     @property
     def longest(self) -> int:
@@ -108,19 +114,21 @@ class MotionPipeline:
     @torch.no_grad()
     def generate(
         self, texts: list[str], lengths: list[int] | None = None, seed: int = 0, temperature: float = 1.0,
-        cfg_scale: float = 1.0, steps: int = 10,
+        cfg_scale: float | None = 1.0, steps: int = 10, feet: bool = True,
     ) -> list[Motion]:  # fmt: skip
         """A motion for each sentence, as many frames long as `lengths` says or the sentence suggests.
 
         A motion depends on its sentence, its length and the seed alone, not on what else is asked for at once; the same
         sentence given again gets another motion. cfg_scale above 1 follows the sentence more closely than the model
-        by itself would. Raises ValueError for lengths that cannot be generated.
+        by itself would; None takes the model's usual one. `feet` takes the sliding off feet that stand
+        (`utils.motion.plant_feet`). Raises ValueError for lengths that cannot be generated.
         """
         if lengths is None:
             lengths = self.predict_lengths(texts)
         if len(lengths) != len(texts):
             raise ValueError(f"{len(texts)} sentences need as many lengths, not {len(lengths)}")
         self.check_lengths(lengths)
+        cfg_scale = self.guidance if cfg_scale is None else cfg_scale
         generators = _generators(texts, seed)
         motions: list[Motion | None] = [None] * len(texts)
         order = sorted(range(len(texts)), key=lambda i: lengths[i])  # rows of like length share a batch
@@ -131,7 +139,7 @@ class MotionPipeline:
             ids = self.sample_ids(chosen, frames, [generators[i] for i in rows], temperature, cfg_scale, steps)
             features = self.tokenizer.denormalise(self.tokenizer.decode(ids, frames)).cpu()
             for i, row_ids, row in zip(rows, ids.cpu(), features):
-                row = row[: lengths[i]]
+                row = plant_feet(row[: lengths[i]], self.spec) if feet else row[: lengths[i]]
                 tokens = token_count(lengths[i], self.tokenizer.config.frames_per_token)
                 joints = features_to_joints(row, self.spec).numpy() * self.spec.metres_per_unit
                 motions[i] = Motion(texts[i], row.numpy(), joints, row_ids[:tokens].numpy(), self.spec.fps)
@@ -159,6 +167,15 @@ class MotionPipeline:
                 return free.float() + cfg_scale * (logits.float() - free.float())
 
             return sample(logits_fn, rows, lengths, codes, steps, temperature, generators)[:, :longest]
+
+
+def check_body(parts: int, path: str | Path) -> None:
+    """ValueError for a model, from the file `path`, of two parts of the body."""
+    if parts > 1:
+        raise ValueError(
+            f"{path} is an upper-body model, for editing motion that is there: text to motion needs the tokenizer and "
+            "the transformer of the whole body"
+        )
 
 
 def check_codebooks(model: MaskedTransformer, trans: str | Path, tokenizer: VQVAE, vq: str | Path) -> None:

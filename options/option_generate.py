@@ -16,10 +16,12 @@ class GenerateOptions(Stage1Sizes, Stage2Sizes):
     num_samples: int = flag(1, "motions for each sentence", least=1)
     seed: int = flag(0, "another seed, another motion")
     temperature: float = flag(1.0, "of the sampling; 0 takes the likeliest tokens", least=0)
-    cfg_scale: float = flag(
-        2.0, "how closely to follow the sentence: 1 is the model by itself, more is closer", least=0
-    )
+    cfg_scale: float | None = flag(
+        None, "how closely to follow the sentence: 1 is the model by itself, more is closer (default: 2, and 1 for the "
+        "released checkpoints, which were never trained without text)", least=0,
+    )  # fmt: skip
     steps: int = flag(10, "rounds of decoding for the longest motion; shorter ones take fewer", least=1)
+    plant_feet: bool = flag(True, "take the sliding off feet that stand; the poses stay as the model made them")
     formats: str = flag("html,npy", "files to write for each motion, comma-separated: html, npy")
     out_dir: str = flag("output/generate", "where the files go")
     resume_pth: str | None = flag(None, "stage-1 checkpoint (default: the weights that ship with the code)")

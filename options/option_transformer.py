@@ -15,7 +15,7 @@ class TransformerOptions(StageOptions, Stage1Sizes):
     optimizer: str = flag("adamw", "optimiser", choices=("adamw", "adam"))
     decay_option: str = flag("all", "which weights decay: all, or those of the matrices only", choices=("all", "noVQ"))
 
-    vq_name: str = flag("vq", "stage-1 run whose tokenizer is used: OUT_DIR/vq/VQ_NAME/net_last.pth")
+    vq_name: str = flag("vq", "stage-1 run whose tokenizer is used, in OUT_DIR/vq or else in output/vq")
     resume_pth: str | None = flag(None, "stage-1 checkpoint, instead of --vq-name")
     block_size: int = flag(51, "positions: ids of a row and the sentence", least=3)
     embed_dim_gpt: int = flag(1024, "width of the transformer", least=2)

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from dataset.spec import BANDAI, KIT, T2M
 from tests.motions import standing, turned, walking
-from utils.motion import canonical, features_to_joints, foot_contacts, joints_to_features, mirror_joints
+from utils.motion import (
+    canonical,
+    features_to_joints,
+    foot_contacts,
+    joints_to_features,
+    mirror_joints,
+    plant_feet,
+)
 from utils.skeleton import bone_lengths, facing, retarget
 
 both = pytest.mark.parametrize("spec", [T2M, KIT], ids=lambda spec: spec.name)
@@ -301,3 +308,35 @@ def test_bones_without_length_never_become_nan(joint):
     except ValueError:
         return
     assert np.isfinite(features).all()
+
+
+@pytest.mark.parametrize("spec", [T2M, KIT], ids=["t2m", "kit"])
+@pytest.mark.parametrize("turn", [0.0, 0.05], ids=["straight", "turning"])
+def test_feet_of_a_standing_body_are_planted(spec, turn):
+    """A body that stands is made to drift and turn; planted, it stays where it was."""
+    features = torch.from_numpy(joints_to_features(standing(spec), spec))
+    features[:, 0], features[:, 2] = turn, 0.02 / spec.metres_per_unit
+    before, after = (features_to_joints(x, spec) * spec.metres_per_unit for x in (features, plant_feet(features, spec)))
+    toes = [spec.left_foot[1], spec.right_foot[1]]
+    drift = [(joints[-1, toes] - joints[0, toes]).mean(dim=0).norm() for joints in (before, after)]
+    assert drift[0] > 0.05 and drift[1] < 1e-3
+    # the pose is the same, and so is the sum of what the feet do relative to the root
+    torch.testing.assert_close(after - after[:, :1], before - before[:, :1], rtol=0, atol=1e-5)
+
+
+def test_planting_leaves_feet_in_the_air_alone():
+    features = torch.from_numpy(joints_to_features(standing(T2M), T2M))
+    features[:, 2], features[:, T2M.contact_slice] = 0.02, 0.0
+    torch.testing.assert_close(plant_feet(features, T2M), features)
+    features[:, T2M.contact_slice] = 1.0
+    torch.testing.assert_close(plant_feet(features, T2M, strength=0.0), features)
+
+
+def test_planting_keeps_velocities_in_step_with_positions():
+    """What the velocity features say is what the joints do, before and after."""
+    features = torch.from_numpy(joints_to_features(walking(T2M), T2M))
+    features[:, 2] += 0.01
+    planted = plant_feet(features, T2M)
+    moved = (features_to_joints(planted, T2M) - features_to_joints(features, T2M)).diff(dim=0)[:, 0]
+    told = (planted - features)[:-1, T2M.velocity_slice].unflatten(-1, (22, 3))[:, 0]
+    torch.testing.assert_close(moved.norm(dim=-1), told.norm(dim=-1), rtol=1e-3, atol=1e-5)
