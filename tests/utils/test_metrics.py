@@ -144,7 +144,7 @@ def test_pairs_that_are_none(metric):
 
 
 def test_r_precision_refuses_what_it_cannot_count():
-    with pytest.raises(ValueError, match="32 pairs .* there are 31"):
+    with pytest.raises(ValueError, match=r"32 pairs .* there are 31"):
         r_precision(np.zeros((31, 4)), np.zeros((31, 4)))
     for top in (0, 33):
         with pytest.raises(ValueError, match="top must be 1 to 32"):
