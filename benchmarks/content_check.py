@@ -31,14 +31,12 @@ from options.option_generate import GenerateOptions
 from utils.checkpoint import load_checkpoint, load_state, save_checkpoint
 from utils.errors import fail
 from utils.files import write_text
+from utils.metrics import contact_speeds
 from utils.motion import features_to_joints
 from utils.runtime import pick_device
 from utils.skeleton import facing
 
 UNSEEN = ("val", "test")  # what the judge does not learn from
-CONTACT_HEIGHT = 0.05  # metres above the floor under which a toe may be in contact
-CONTACT_RISE = 0.2  # metres a second: a toe that rises or falls faster is not in contact
-FLOOR_SHARE = 0.02  # the floor is below all but this share of a clip's toe heights: one wild frame does not move it
 BATCH = 64
 SMOOTHING = 0.05  # of the labels the judge learns
 CROP = (0.6, 1.0)  # share of a clip that the judge is shown while it learns
@@ -271,20 +269,6 @@ def generated(
 
 
 # --- Feet and seeds ---------------------------------------------------------------------------------------------------
-
-
-def contact_speeds(joints: np.ndarray, spec: DatasetSpec) -> np.ndarray:
-    """Horizontal speeds, in cm/s, of the toes [T, J, 3] in contact: one number for every foot and step of a frame.
-
-    In contact is a toe that begins and ends the step near the floor and hardly rises or falls in it. Joints alone
-    say so, the same way for real and generated motions.
-    """
-    toes = joints[:, [spec.left_foot[1], spec.right_foot[1]]]  # [T, 2, 3] metres
-    height = toes[..., 1] - np.quantile(toes[..., 1], FLOOR_SHARE)
-    step = np.diff(toes, axis=0)
-    low = np.maximum(height[1:], height[:-1]) < CONTACT_HEIGHT
-    level = np.abs(step[..., 1]) * spec.fps < CONTACT_RISE
-    return 100 * spec.fps * np.linalg.norm(step[..., [0, 2]], axis=-1)[low & level]
 
 
 def foot_sliding(examples: list[Example], shares: dict[str, float], spec: DatasetSpec) -> float:

@@ -30,12 +30,12 @@ VQ_RUN, TRANS_RUN = "output/vq/2024-06-03-20-22-07_retrain", "output/t2m/2024-06
 RELEASED = ["--resume-pth", f"{VQ_RUN}/net_last.pth", "--resume-trans", f"{TRANS_RUN}/net_last.pth"]
 TEXT = "the person crouches and walks forward."
 ASK = ["--text", TEXT, "--length", "156"]
-SIZES = (
-    "--nb-code 48 --code-dim 16 --down-t 2 --stride-t 2 --width 32 --depth 3 --dilation-growth-rate 3 "
-    "--output-emb-width 512 --vq-act relu --quantizer ema_reset --mu 0.99 --beta 1.0 --block-size 51 "
-    "--embed-dim-gpt 64 --clip-dim 24 --num-layers 4 --num-local-layer 2 --n-head-gpt 4 --ff-rate 4 "
-    "--drop-out-rate 0.1 --pkeep 0.5 --dataname t2m"
-).split()
+SIZES = """
+    --nb-code 48 --code-dim 16 --down-t 2 --stride-t 2 --width 32 --depth 3 --dilation-growth-rate 3
+    --output-emb-width 512 --vq-act relu --quantizer ema_reset --mu 0.99 --beta 1.0 --block-size 51
+    --embed-dim-gpt 64 --clip-dim 24 --num-layers 4 --num-local-layer 2 --n-head-gpt 4 --ff-rate 4
+    --drop-out-rate 0.1 --pkeep 0.5 --dataname t2m
+""".split()  # noqa: SIM905, a command line reads better
 META = "checkpoints/t2m/VQVAEV3_CB1024_CMT_H1024_NRES3/meta"
 STEPS = ["--total-iter", "2", "--print-iter", "1", "--eval-iter", "2", "--batch-size", "4", "--device", "cpu"]
 SMALL_VQ = [*STEPS, "--width", "32", "--depth", "1", "--nb-code", "16", "--code-dim", "8", "--window-size", "32"]
@@ -110,8 +110,9 @@ def test_the_published_command(statistics, clip, capsys, sizes):
 
 
 def test_the_golden_motion(statistics, golden, clip, capsys, monkeypatch):
-    """All the way from the command line to joints, with golden text in CLIP's place: the first golden row is 156 frames,
-    and the released models are sampled without guidance unless one asks for it."""
+    """From the command line to joints, with golden text in CLIP's place: the first golden row has 156 frames,
+    and the released models are sampled without guidance unless one asks for it.
+    """
     sentence, words = golden["trans.text_sentence"][:1], golden["trans.text_words"][:1]
     mask = torch.arange(77)[None] < 9  # the released transformers attend to padding: whatever is said of it
     answers = {(TEXT,): TextFeatures(sentence, words, mask)}  # and none for a sentence left out

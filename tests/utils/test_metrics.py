@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from motions import standing, turned, walking
 from scipy.linalg import sqrtm
 
 from dataset.spec import KIT, T2M
+from tests.motions import standing, turned, walking
 from utils.metrics import (
     contact_speeds,
     diversity,
