@@ -38,8 +38,8 @@ from utils.schedule import learning_rate
 
 
 def tokenizer_path(options: TransformerOptions) -> str:
-    """The stage-1 checkpoint of --resume-pth, or of the run --vq-name: in OUT_DIR, else where train_vq.py writes when not
-    told otherwise (the published commands give an --out-dir here and none there). Raises ValueError for neither.
+    """The stage-1 checkpoint of --resume-pth, or of the run --vq-name: in OUT_DIR, else where train_vq.py writes when
+    not told otherwise (the published commands give an --out-dir here and none there). Raises ValueError for neither.
     """
     if options.resume_pth:
         return options.resume_pth

@@ -22,7 +22,8 @@ from models.quantize import perplexity
 from models.vqvae import VQVAE, VQConfig, check_width, load_vqvae, vqvae_checkpoint
 from options.flags import parse
 from options.option_vq import VQOptions
-from utils.checkpoint import save_checkpoint
+from options.sizes import check_sizes, stage1_sizes
+from utils.checkpoint import load_state, save_checkpoint
 from utils.errors import fail
 from utils.losses import displacement_error, reconstruction_loss, root_aligned_error
 from utils.motion import features_to_joints
@@ -80,9 +81,11 @@ def main() -> None:
         mean, std = map(torch.from_numpy, training_statistics(folder, spec))
         seed_everything(options.seed)
         model = build_model(options, spec.dim)
-        if options.resume_pth:
-            model = load_vqvae(options.resume_pth)
-        check_width(model, spec, options.resume_pth)
+        if options.resume_pth:  # the weights are the file's; sizes, and how the codebook learns on, are the flags'
+            start = load_vqvae(options.resume_pth)
+            check_width(start, spec, options.resume_pth)
+            check_sizes(options, stage1_sizes(start.config))
+            load_state(model, start.state_dict(), options.resume_pth)
         model.set_statistics(mean, std)
         train_clips, val_clips = (read_split(spec, folder, split) for split in ("train", "val"))
         weights = balancing_weights(train_clips, spec, options.balance)

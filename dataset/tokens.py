@@ -21,15 +21,18 @@ from models.vqvae import VQVAE
 from utils.files import write_text, write_whole
 
 POOL = 8  # batches
+# Clips encoded at once. On a CPU more are slower: what passes between layers no longer fits its caches.
+CLIPS_ON_CPU, CLIPS_ON_GPU = 32, 128
 
 
 @torch.no_grad()
-def encode_clips(model: VQVAE, clips: list[Clip], device: torch.device, batch: int = 128) -> list[Tensor]:
+def encode_clips(model: VQVAE, clips: list[Clip], device: torch.device, batch: int | None = None) -> list[Tensor]:
     """Ids [L] of every clip, in the clips' order: clips of like length share a padded batch.
 
     The last frames that do not fill a token are left out.
     """
     unit = model.config.frames_per_token
+    batch = batch or (CLIPS_ON_CPU if device.type == "cpu" else CLIPS_ON_GPU)
     order = sorted(range(len(clips)), key=lambda i: len(clips[i].motion))
     found: list[Tensor] = [torch.empty(0)] * len(clips)
     for first in tqdm(range(0, len(order), batch), desc="encoding", unit="batch", leave=False, disable=None):

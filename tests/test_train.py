@@ -366,7 +366,7 @@ def refused(data, tmp_path, capsys):
 
 @pytest.mark.parametrize("script", [train_vq, train_t2m_trans, train_length], ids=lambda script: script.__name__)
 def test_datasets_that_are_not_there(refused, tiny, data, tmp_path, script):
-    vq = [] if script is train_length else ["--resume-pth", tiny.vq]
+    vq = ["--resume-pth", tiny.vq] if script is train_t2m_trans else []
     assert "'nope'" in refused(script, "--dataname", "nope", *vq)
     assert "nowhere" in refused(script, "--data-root", tmp_path / "nowhere", *vq)
     (tmp_path / "empty").mkdir()
@@ -443,3 +443,17 @@ def test_numbers_out_of_range(refused, flags):
 )
 def test_numbers_out_of_range_of_stage_2(refused, tiny, flags):
     refused(train_t2m_trans, "--resume-pth", tiny.vq, *flags.split())
+
+
+def test_resumed_stage_1_learns_as_the_flags_say(refused, out, data, tmp_path):
+    """The file gives the weights; how the codebook goes on learning is the flags', and sizes must be the file's."""
+    start = out / "vq/a/net_last.pth"
+    config = load_vqvae(start).config
+    sizes = ["--nb-code", config.codes, "--code-dim", config.code_dim, "--width", config.conv.width]
+    sizes += ["--depth", config.conv.depth, "--dataname", "bandai", "--data-root", data, "--resume-pth", start]
+    run_script(
+        train_vq, *sizes, "--out-dir", tmp_path, *STEPS, "--quantizer", "ema", "--mu", "0.9", "--batch-size", "4"
+    )
+    again = load_vqvae(tmp_path / "vq/vq/net_last.pth").config
+    assert (config.quantizer, again.quantizer, again.mu) == ("ema_reset", "ema", 0.9)
+    assert "--nb-code" in refused(train_vq, *sizes, "--nb-code", config.codes + 1)
