@@ -54,7 +54,7 @@ class ContentCheckOptions:
     temperature: float = flag(GenerateOptions.temperature, "of the sampling")
     cfg_scale: float = flag(GenerateOptions.cfg_scale, "how closely to follow the sentence")
     steps: int = flag(GenerateOptions.steps, "rounds of decoding")
-    precision: str = flag("auto", "auto, 32 or bf16", choices=("auto", "32", "bf16"))
+    precision: str = flag(GenerateOptions.precision, "auto, 32 or bf16", choices=("auto", "32", "bf16"))
     judge: str = flag("output/content_judge.pth", "where the judge is kept")
     retrain: bool = flag(False, "train the judge even where there is one")
     mirrored: bool = flag(True, "let the judge learn from, and be tried on, mirror images as well")
