@@ -1,11 +1,12 @@
 """The judge: texts and motions as points of one space, near each other where they belong together
 (spec/evaluation.md 1). It lives in the space of its own statistics, which are not in the published file.
 
-Axes: B batch, N words, T frames, L steps = T // 4, D features, E embedding. Sequences are [B, T, channels] outside of
-the convolutions.
+Axes: B batch, N words, T frames, L steps = T // 4, D features, E embedding, V vocabulary, W width of a word. Sequences
+are [B, T, channels] outside of the convolutions.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from models.ids import length_mask
-from utils.checkpoint import load_checkpoint, load_state
+from utils.checkpoint import build_config, load_checkpoint, load_state
 
 CONTACTS = 4  # the last features, which the judge does not see
 FRAMES_PER_STEP = 4  # of the movement encoder, whatever the tokenizer's
@@ -31,6 +32,25 @@ class EvaluatorConfig:
     text_hidden: int = 512
     motion_hidden: int = 1024
     embedding: int = 512  # E
+
+
+@dataclass(frozen=True)
+class WordVectors:
+    """What words mean to the text encoder: read (GloVe) or learned with the judge. `unk` stands for all others."""
+
+    words: tuple[str, ...]  # V of them
+    vectors: Tensor  # [V, W]
+
+    @cached_property
+    def row(self) -> dict[str, int]:
+        """Of each word."""
+        return {word: row for row, word in enumerate(self.words)}
+
+    def __post_init__(self):
+        if self.vectors.ndim != 2 or len(self.vectors) != len(self.words):
+            raise ValueError(f"{len(self.words)} words and vectors of shape {list(self.vectors.shape)}")
+        if "unk" not in self.row:
+            raise ValueError("no vector for 'unk', which stands for unknown words")
 
 
 class MovementEncoder(nn.Module):
@@ -88,14 +108,34 @@ class TextEncoder(SequenceEncoder):
 
 
 class Evaluator(nn.Module):
-    """Rows of a batch give what they would give alone, whatever lies past their lengths."""
+    """Rows of a batch give what they would give alone, whatever lies past their lengths.
+
+    `words` are the vectors learned with it; None for a judge that was trained on vectors of another file.
+    """
 
     def __init__(self, config: EvaluatorConfig):
         super().__init__()
         self.config = config
+        self.words: WordVectors | None = None
         self.movement_encoder = MovementEncoder(config.dim - CONTACTS, config.movement_hidden, config.movement)
         self.text_encoder = TextEncoder(config.word, config.pos, config.text_hidden, config.embedding)
         self.motion_encoder = SequenceEncoder(config.movement, config.motion_hidden, config.embedding)
+        self.register_buffer("mean", torch.zeros(config.dim), persistent=False)
+        self.register_buffer("std", torch.ones(config.dim), persistent=False)
+
+    def set_statistics(self, mean: Tensor | None, std: Tensor | None) -> None:
+        """Take mean and std [D] of the space it lives in; None leaves them. ValueError for another width."""
+        for name, value in (("mean", mean), ("std", std)):
+            if value is not None:
+                value, own = torch.as_tensor(value), getattr(self, name)
+                if value.shape != own.shape:
+                    raise ValueError(f"statistics of {list(value.shape)} for a judge of {len(own)} features")
+                own.copy_(value)
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether it knows its space: the published files do not say it."""
+        return bool((self.std != 1).any())
 
     def embed_text(self, word_vectors: Tensor, pos_one_hot: Tensor, lengths: Tensor) -> Tensor:
         """[B, E] of word vectors [B, N, 300], their classes [B, N, 15] and lengths [B]: sos and eos, no padding."""
@@ -123,8 +163,23 @@ def _checked(rows: Tensor, lengths: Tensor, width: int, least: int, what: str) -
     return lengths
 
 
-def load_evaluator(path: str | Path, device: str | torch.device = "cpu") -> Evaluator:
-    """The judge of a `finest.tar`, ready for use; its sizes come from the file. ValueError for any other file."""
+def evaluator_checkpoint(model: Evaluator, dataset: str) -> dict:
+    """What `load_evaluator` reads: weights under the published names, config, statistics, the dataset's name, and words
+    and vectors where they were learned."""
+    learned = model.words and {"words": list(model.words.words), "vectors": model.words.vectors.detach()}
+    return {
+        **{part: getattr(model, part).state_dict() for part in PARTS},
+        "config": asdict(model.config), "mean": model.mean, "std": model.std, "dataset": dataset, **(learned or {}),
+    }  # fmt: skip
+
+
+def load_evaluator(
+    path: str | Path, device: str | torch.device = "cpu", mean: Tensor | None = None, std: Tensor | None = None
+) -> Evaluator:
+    """The judge of a checkpoint of ours or of a published `finest.tar`, ready for use. ValueError for any other file.
+
+    Sizes come from the file. Statistics come from the file too, else as given, else they are 0 and 1.
+    """
     content = load_checkpoint(path)
     absent = [part for part in PARTS if not isinstance(content.get(part), dict)]
     if absent:
@@ -132,8 +187,15 @@ def load_evaluator(path: str | Path, device: str | torch.device = "cpu") -> Eval
             f"{path} is no judge: it has no {', '.join(absent)} ({', '.join(map(str, list(content)[:5]))})"
         )
     state = {f"{part}.{name}": value for part in PARTS for name, value in content[part].items()}
-    model = Evaluator(infer_config(state, path))
+    config = build_config(EvaluatorConfig, content["config"], path) if "config" in content else None
+    model = Evaluator(config or infer_config(state, path))
     load_state(model, state, path)
+    try:
+        model.set_statistics(content.get("mean", mean), content.get("std", std))
+        if "words" in content:
+            model.words = WordVectors(tuple(content["words"]), content["vectors"].float().to(device))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} was written by another version: {error}") from error
     return model.to(device).eval()
 
 
