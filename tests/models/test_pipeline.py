@@ -12,7 +12,7 @@ from models.transformer import transformer_checkpoint
 from models.vqvae import vqvae_checkpoint
 from tests.tiny import CAPTIONS, make_checkpoints, tiny_text_encoder, tiny_transformer, tiny_vq
 from utils.checkpoint import load_checkpoint, save_checkpoint
-from utils.motion import features_to_joints
+from utils.motion import features_to_joints, plant_feet
 
 TEXTS = ["a person walks forward", "someone is waving", "", "a person runs and turns left, then right", "zzzz"]
 LENGTHS = [76, 41, 4, 60, 23]
@@ -34,8 +34,9 @@ def same(a, b):
 
 def test_motions(pipeline):
     motions = pipeline.generate(TEXTS, LENGTHS, seed=3)
+    as_decoded = pipeline.generate(TEXTS, LENGTHS, seed=3, feet=False)
     assert [motion.text for motion in motions] == TEXTS
-    for motion, length in zip(motions, LENGTHS):
+    for motion, plain, length in zip(motions, as_decoded, LENGTHS):
         assert motion.features.shape == (length, BANDAI.dim) and motion.features.dtype == np.float32
         assert motion.joints.shape == (length, 22, 3) and np.isfinite(motion.joints).all()
         assert motion.ids.shape == (-(-length // 4),) and motion.ids.min() >= 0 and motion.ids.max() < 16
@@ -43,7 +44,9 @@ def test_motions(pipeline):
         np.testing.assert_allclose(motion.joints, features_to_joints(motion.features, BANDAI), atol=1e-6)
         wanted = pipeline.tokenizer.decode(torch.from_numpy(motion.ids)[None])
         wanted = pipeline.tokenizer.denormalise(wanted)[0, :length].detach().numpy()
-        np.testing.assert_allclose(motion.features, wanted, atol=1e-4)
+        np.testing.assert_allclose(plain.features, wanted, atol=1e-4)
+        planted = plant_feet(torch.from_numpy(plain.features), BANDAI).numpy()
+        np.testing.assert_allclose(motion.features, planted, atol=1e-5)
 
 
 def test_joints_are_in_metres(tmp_path):
