@@ -67,7 +67,7 @@ def main() -> None:
         device = pick_device(options.device)
         folder = dataset_folder(spec, options.data_root)
         mean, std = training_statistics(folder, spec)
-        glove = read_glove(options.glove) if options.glove else None
+        glove = read_glove(options.glove, device) if options.glove else None
         train, val = (read_split(spec, folder, split) for split in ("train", "val"))
         for split, clips, size in (("train", train, options.batch_size), ("val", val, BATCH)):
             if len(clips) < size:
@@ -94,11 +94,11 @@ def main() -> None:
     model = Evaluator(config).to(device).train()
     model.set_statistics(torch.from_numpy(mean), torch.from_numpy(std))
     weights = list(model.parameters())
-    if glove:
-        words = WordVectors(glove.words, glove.vectors.to(device))
-    else:
+    words = glove
+    if not glove:
         vocabulary = build_words(train)
         vectors = nn.Parameter(0.4 * torch.randn(len(vocabulary), config.word, device=device))  # as wide as GloVe's
+        vectors.data[0] = 0  # `unk` says nothing until rare words teach it
         model.words = words = WordVectors(vocabulary, vectors)
         weights.append(vectors)
     optimizer = torch.optim.Adam(weights, options.lr)

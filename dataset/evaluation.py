@@ -32,8 +32,8 @@ CLASS_OF_WORD = {  # instead of its part of speech
         "Loc_VIP": "left right clockwise counterclockwise anticlockwise forward back backward up down straight curve",
         "Body_VIP": "arm chin foot feet face hand mouth leg waist eye knee shoulder thigh",
         "Obj_VIP": "stair dumbbell chair window floor car ball handrail baseball basketball",
-        "Act_VIP": "walk run swing pick bring kick put squat throw hop dance jump turn stumble stop sit lift lower raise "
-        "wash stand kneel stroll rub bend balance flap jog shuffle lean rotate spin spread climb",
+        "Act_VIP": "walk run swing pick bring kick put squat throw hop dance jump turn stumble stop sit lift lower "
+        "raise wash stand kneel stroll rub bend balance flap jog shuffle lean rotate spin spread climb",
         "Desc_VIP": "slowly carefully fast careful slow quickly happy angry sad happily angrily sadly",
     }.items()
     for word in words.split()
@@ -111,7 +111,7 @@ def _read_pickle(path: Path) -> Any:
         raise ValueError(f"{path} is no pickle of plain values: {error}") from error
 
 
-def read_glove(folder: str | Path) -> WordVectors:
+def read_glove(folder: str | Path, device: str | torch.device = "cpu") -> WordVectors:
     """The published judge's vectors: our_vab_{data.npy,words.pkl,idx.pkl}. ValueError where they are not right."""
     data, words, rows = (Path(folder) / f"our_vab_{name}" for name in ("data.npy", "words.pkl", "idx.pkl"))
     for path in (data, words, rows):
@@ -124,7 +124,7 @@ def read_glove(folder: str | Path) -> WordVectors:
         if not isinstance(word, str) or type(row.get(word)) is not int or not 0 <= row[word] < len(vectors):
             raise ValueError(f"{folder} has no row for the word {word!r:.40}")
     try:
-        return WordVectors(tuple(words), torch.from_numpy(vectors[[row[word] for word in words]]))
+        return WordVectors(tuple(words), torch.from_numpy(vectors[[row[word] for word in words]]).to(device))
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
 
