@@ -19,7 +19,7 @@ from dataset.humanml import dataset_folder, read_split
 from dataset.normalizer import published_statistics
 from dataset.spec import get_spec
 from dataset.text_features import text_table
-from dataset.tokens import TokenRows, codebook_tokens
+from dataset.tokens import TokenRows, codebook_tokens, shifted_clips
 from models.clip import load_clip
 from models.ids import length_mask
 from models.masking import mask_at_random, replace_at_random
@@ -100,6 +100,7 @@ def main() -> None:
         seed_everything(options.seed)
         model, text_encoder = build_models(options, tokenizer, vq_path, captions, device)
         run = Run(f"{options.out_dir}/{options.exp_name}", options)
+        clips["train"] = shifted_clips(clips["train"], options.shifts)
         ids = {split: codebook_tokens(tokenizer, clips[split], vq_path, device) for split in clips}
     except (ValueError, OSError) as error:
         fail(str(error))

@@ -25,6 +25,7 @@ class TransformerOptions(StageOptions, Stage1Sizes):
     n_head_gpt: int = flag(16, "attention heads", least=1)
     ff_rate: int = flag(4, "width of the MLPs, in widths of the transformer", least=1)
     drop_out_rate: float = flag(0.1, "dropout", least=0)
+    shifts: int = flag(1, "token rows a clip, each from one frame later", least=1)
     pkeep: float = flag(0.5, "share of the motion ids that is not replaced by random ones; -1 draws it each step")
 
     text_encoder: str = flag(
