@@ -222,7 +222,7 @@ def edit(
         if keep_exact:
             features = join_kept(source, features, mask, pipeline.spec, blend)
         for first, end in ranges_of(mask) if bend else ():
-            if 0 < first and end < len(source):
+            if first > 0 and end < len(source):
                 features = bend_root(features, source, first, end, pipeline.spec)
         joints = features_to_joints(features, pipeline.spec).numpy() * pipeline.spec.metres_per_unit
         ranges = tuple(ranges_of(mask))

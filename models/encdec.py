@@ -27,7 +27,7 @@ class ConvConfig:
 
     @property
     def decoder_reach(self) -> int | None:
-        """Tokens on either side that a frame of the decoder depends on; None where a norm looks at all of the motion."""
+        """Tokens on either side that a frame of the decoder depends on; None where a norm sees all of the motion."""
         if self.norm == "GN":
             return None
         dilations = sum(self.growth**i for i in range(self.depth))

@@ -46,8 +46,9 @@ def join_kept(source: Tensor, made: Tensor, generated: Tensor, spec: DatasetSpec
     """Features [T, D]: those of `source` where frames were kept, else those of `made`, led from and to the kept ones.
 
     At a seam the decoder's version of a kept frame is a little off the frame itself. That difference is added to the
-    made frames, fading over `blend` of them along a cubic whose slope at the seam is the difference's own: places and
-    speeds go on without a jump, and no kept frame changes. `made` has all frames, the kept ones as decoded.
+    made frames, fading over `blend` of them along a quintic that begins with the difference's own slope and without a
+    bend: places and speeds go on without a jump, and no kept frame changes. `made` has all frames, the kept ones as
+    decoded.
     """
     joined = torch.where(generated[:, None], made, source)
     smooth = torch.ones(spec.dim)  # whose slope counts too: places, not what is a speed already
@@ -58,7 +59,8 @@ def join_kept(source: Tensor, made: Tensor, generated: Tensor, spec: DatasetSpec
         if not span:
             continue
         t = torch.arange(1, span + 1)[:, None] / (span + 1)
-        fade, slope = 2 * t**3 - 3 * t**2 + 1, (t**3 - 2 * t**2 + t) * (span + 1) * smooth
+        fade = 1 - 10 * t**3 + 15 * t**4 - 6 * t**5
+        slope = (t - 6 * t**3 + 8 * t**4 - 3 * t**5) * (span + 1) * smooth
         for edge, inwards in ((first - 1, 1), (end, -1)):
             if not 0 <= edge < len(source):
                 continue
