@@ -187,14 +187,16 @@ def check_edit(edit: Edit, pipeline: MotionPipeline) -> None:
         raise ValueError("the motion holds nan or infinite numbers")
     if not edit.ranges:
         raise ValueError("no frames are named that should be made")
-    range_mask(edit.ranges, shape[0])
+    made = range_mask(edit.ranges, shape[0])
+    unit = pipeline.tokenizer.config.frames_per_token
+    _window(token_mask(made, unit), pipeline.transformer.config.row_length - 1, unit)
 
 
 @torch.no_grad()
 def edit(
     pipeline: MotionPipeline, edits: Sequence[Edit], seed: int = 0, temperature: float = 1.0,
     cfg_scale: float | None = None, steps: int = 10, feet: bool = True, keep_exact: bool = True, bend: bool = False,
-    blend: int = BLEND,
+    blend: int | None = None,
 ) -> list[Edited]:  # fmt: skip
     """Each motion with the frames of its ranges made anew, guided by what is kept and by its sentence.
 
@@ -220,7 +222,7 @@ def edit(
     for one, source, mask, ids in zip(edits, sources, made, filled):
         features = decoded(pipeline, ids, len(source), feet)
         if keep_exact:
-            features = join_kept(source, features, mask, pipeline.spec, blend)
+            features = join_kept(source, features, mask, pipeline.spec, BLEND if blend is None else blend)
         for first, end in ranges_of(mask) if bend else ():
             if first > 0 and end < len(source):
                 features = bend_root(features, source, first, end, pipeline.spec)
@@ -257,14 +259,10 @@ def generate_long(
         raise ValueError(f"a transition follows {', '.join(SIDES)}, not {condition!r}")
     if not texts or len(lengths) != len(texts):
         raise ValueError(f"{len(texts)} sentences need as many lengths, not {len(lengths)}")
+    pipeline.check_transitions(transition_tokens)
     room = pipeline.transformer.config.row_length - 1
-    if not 0 <= transition_tokens <= room - 2:
-        raise ValueError(f"transitions must be 0 to {room - 2} tokens, not {transition_tokens}")
     unit, count = pipeline.tokenizer.config.frames_per_token, len(texts)
-    frames = list(lengths)
-    if None in frames:
-        predicted = pipeline.predict_lengths(list(texts))
-        frames = [guess if length is None else length for length, guess in zip(frames, predicted)]
+    frames = pipeline.fill_lengths(list(texts), list(lengths))
     # sample after sample: what one is does not depend on how many there are
     motions = pipeline.generate(
         list(texts) * samples, frames * samples, seed, temperature, cfg_scale, steps, feet=False

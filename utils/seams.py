@@ -13,7 +13,7 @@ from torch import Tensor
 from dataset.spec import DatasetSpec
 from utils.motion import features_to_joints, root_path, turn
 
-BLEND = 8  # frames over which made frames are led from and to kept ones
+BLEND = 12  # frames over which made frames are led from and to kept ones
 
 
 def ranges_of(mask: Tensor | np.ndarray) -> list[tuple[int, int]]:
@@ -98,7 +98,7 @@ def bend_root(features: Tensor, source: Tensor, first: int, end: int, spec: Data
     return bent
 
 
-def stand_on(joints: np.ndarray, pose: np.ndarray, onto: np.ndarray, spec: DatasetSpec) -> np.ndarray:
+def stand_on(joints: np.ndarray, pose: np.ndarray, onto: np.ndarray) -> np.ndarray:
     """Joints [T, J, 3] turned and moved over the floor as takes the pose [J, 3] onto the like pose `onto` [J, 3]."""
     a, b = (p[1:, [0, 2]] - p[0, [0, 2]] for p in (pose, onto))
     # the angle about y of the best fit of one to the other
