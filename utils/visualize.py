@@ -56,8 +56,8 @@ def motion_html(
 ) -> str:  # fmt: skip
     """One HTML document that plays joints [T, J, 3] (metres, y up) under the sentence `title`, at `fps` (the spec's).
 
-    `marks` is one name of ranges of frames, {"generated": [(first, end), ...]}, that are shown in a colour of their own on the track, on the
-    path and in the body's middle. `source` is another motion [S, J, 3] that is shown pale beside it.
+    `marks` is one name of ranges of frames, {"generated": [(first, end), ...]}: they have a colour of their own on the
+    track, on the path and in the body's middle. `source` is another motion [S, J, 3] that is shown pale beside it.
 
     The address may end in `#frame=30` or `#frame=30&view=side` (front, side, top): the page then opens paused there.
     Scripts find `window.motionPage = {seek(frame), play(), pause(), frame(), frames, fps}`.
