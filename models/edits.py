@@ -183,7 +183,7 @@ def check_edit(edit: Edit, pipeline: MotionPipeline) -> None:
         raise ValueError(f"{pipeline.spec.name} wants features [T, {pipeline.spec.dim}], not {list(shape)}")
     if shape[0] < LEAST_FRAMES:
         raise ValueError(f"a motion must have {LEAST_FRAMES} frames or more to be edited, not {shape[0]}")
-    if not np.isfinite(edit.features).all():
+    if not np.isfinite(np.asarray(edit.features)).all():
         raise ValueError("the motion holds nan or infinite numbers")
     if not edit.ranges:
         raise ValueError("no frames are named that should be made")
