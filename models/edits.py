@@ -62,7 +62,8 @@ def task_ranges(task: str, tokens: int) -> list[tuple[int, int]]:
 
 
 def task_frames(task: str, frames: int, unit: int) -> list[tuple[int, int]]:
-    """`task_ranges` in frames, of a motion of `frames`, `unit` frames a token."""
+    """`task_ranges` in frames, of a motion of `frames`, `unit` frames a token. Raises ValueError as that does."""
+    check_frames(frames)
     ranges = task_ranges(task, token_count(frames, unit))
     return [(first * unit, min(end * unit, frames)) for first, end in ranges]
 
@@ -176,13 +177,18 @@ class Edited:
     fps: float
 
 
+def check_frames(frames: int) -> None:
+    """ValueError for a motion of fewer frames than can be edited."""
+    if frames < LEAST_FRAMES:
+        raise ValueError(f"a motion must have {LEAST_FRAMES} frames or more to be edited, not {frames}")
+
+
 def check_edit(edit: Edit, pipeline: MotionPipeline) -> None:
     """ValueError for a motion that cannot be edited, or frames that it has not."""
     shape = np.shape(edit.features)
     if len(shape) != 2 or shape[1] != pipeline.spec.dim:
         raise ValueError(f"{pipeline.spec.name} wants features [T, {pipeline.spec.dim}], not {list(shape)}")
-    if shape[0] < LEAST_FRAMES:
-        raise ValueError(f"a motion must have {LEAST_FRAMES} frames or more to be edited, not {shape[0]}")
+    check_frames(shape[0])
     if not np.isfinite(np.asarray(edit.features)).all():
         raise ValueError("the motion holds nan or infinite numbers")
     if not edit.ranges:
