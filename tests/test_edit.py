@@ -112,6 +112,19 @@ def test_the_source_of_joints_stands_on_the_result(make, motions):
         assert np.abs(source[frame] - result[frame]).max() < 0.05
 
 
+@pytest.mark.parametrize("name", ["a-features.npy", "b-joints.npy"])
+def test_hidden_frames_have_no_influence(make, motions, tmp_path, name):
+    source = np.load(motions / name)
+    other = source.copy()
+    other[20:45] = np.random.default_rng(0).normal(size=other[20:45].shape)
+    np.save(tmp_path / name, other)
+    flags = ("--frames", "20:45", "--text", WALK, "--formats", "npy")
+    made = [
+        make("range", "--motion", folder / name, *flags, out=f"{i}")[0] for i, folder in enumerate((motions, tmp_path))
+    ]
+    assert made[0].read_bytes() == made[1].read_bytes()
+
+
 def test_same_command_same_files(make, motions, tmp_path):
     for out in "ab":
         make("outpaint", "--motion", motions / "a-features.npy", "--text", WALK, "--seed", "3", out=out)
