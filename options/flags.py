@@ -26,7 +26,8 @@ class _Parser(argparse.ArgumentParser):
 def parse(cls: type[Options], description: str | None, argv: list[str] | None = None) -> Options:
     """The options class filled from the command line: field `warm_up_iter: int` is `--warm-up-iter N`.
 
-    A field of type bool (or bool | None, for neither) becomes a switch, a tuple takes any number of values. Wrong flags end with status 2.
+    A field of type bool (or bool | None, for neither) becomes a switch, a tuple takes any number of values. Wrong flags
+    end with status 2.
     """
     parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     hints = typing.get_type_hints(cls)
