@@ -146,7 +146,7 @@ class MotionPipeline:
             raise ValueError(f"{len(texts)} sentences need as many lengths, not {len(lengths)}")
         self.check_lengths(lengths)
         cfg_scale = self.guidance if cfg_scale is None else cfg_scale
-        generators = _generators(texts, seed)
+        generators = row_generators(texts, seed)
         features, ids = ([torch.empty(0)] * len(texts) for _ in range(2))
         order = sorted(range(len(texts)), key=lambda i: (lengths[i], texts[i]))  # and so do like sentences
         for first in range(0, len(order), BATCH):
@@ -230,7 +230,7 @@ def _spread(features: TextFeatures, rows: int) -> tuple[Tensor, Tensor, None]:
     return features.sentence.expand(rows, -1), features.words.expand(rows, -1, -1), None
 
 
-def _generators(texts: list[str], seed: int) -> list[torch.Generator]:
+def row_generators(texts: list[str], seed: int) -> list[torch.Generator]:
     """A generator for each sentence, from the seed, the sentence, and how often it came before."""
     seen: Counter[str] = Counter()
     generators = []
