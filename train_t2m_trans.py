@@ -98,10 +98,10 @@ def main() -> None:
             tokenizer.set_statistics(*published_statistics(spec))
         clips = {split: read_split(spec, folder, split) for split in ("train", "val")}
         captions = [caption.text for clip in clips["train"] for caption in clip.captions]
-        seed_everything(options.seed)
-        model, text_encoder = build_models(options, tokenizer, vq_path, captions, device)
-        room = (model.config.row_length - 1) * tokenizer.config.frames_per_token
+        room = (options.block_size - 2) * tokenizer.config.frames_per_token
         judged, note = load_validation(spec, clips["val"], options.evaluator, options.glove, device, room)
+        seed_everything(options.seed)  # here: with a judge or without one, what is learned is the same
+        model, text_encoder = build_models(options, tokenizer, vq_path, captions, device)
         run = Run(f"{options.out_dir}/{options.exp_name}", options)
         clips["train"] = shifted_clips(clips["train"], options.shifts)
         ids = {split: codebook_tokens(tokenizer, clips[split], vq_path, device) for split in clips}

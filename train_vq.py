@@ -80,7 +80,9 @@ def main() -> None:
         device = pick_device(options.device)
         folder = dataset_folder(spec, options.data_root)
         mean, std = map(torch.from_numpy, training_statistics(folder, spec))
-        seed_everything(options.seed)
+        train_clips, val_clips = (read_split(spec, folder, split) for split in ("train", "val"))
+        judged, note = load_validation(spec, val_clips, options.evaluator, options.glove, device)
+        seed_everything(options.seed)  # here: with a judge or without one, what is learned is the same
         model = build_model(options, spec.dim)
         if options.resume_pth:  # the weights are the file's; sizes, and how the codebook learns on, are the flags'
             start = load_vqvae(options.resume_pth)
@@ -88,10 +90,8 @@ def main() -> None:
             check_sizes(options, stage1_sizes(start.config))
             load_state(model, start.state_dict(), options.resume_pth)
         model.set_statistics(mean, std)
-        train_clips, val_clips = (read_split(spec, folder, split) for split in ("train", "val"))
         weights = balancing_weights(train_clips, spec, options.balance)
         windows = Windows(train_clips, mean, std, options.window_size, model.config.frames_per_token, weights)
-        judged, note = load_validation(spec, val_clips, options.evaluator, options.glove, device)
         run = Run(f"{options.out_dir}/vq/{options.exp_name}", options)
     except ValueError as error:
         fail(str(error))
