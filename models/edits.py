@@ -62,7 +62,8 @@ def task_ranges(task: str, tokens: int) -> list[tuple[int, int]]:
 
 
 def task_frames(task: str, frames: int, unit: int) -> list[tuple[int, int]]:
-    """`task_ranges` in frames, of a motion of `frames`, `unit` frames a token."""
+    """`task_ranges` in frames, of a motion of `frames`, `unit` frames a token. Raises ValueError as that does."""
+    check_frames(frames)
     ranges = task_ranges(task, token_count(frames, unit))
     return [(first * unit, min(end * unit, frames)) for first, end in ranges]
 
@@ -176,25 +177,32 @@ class Edited:
     fps: float
 
 
+def check_frames(frames: int) -> None:
+    """ValueError for a motion of fewer frames than can be edited."""
+    if frames < LEAST_FRAMES:
+        raise ValueError(f"a motion must have {LEAST_FRAMES} frames or more to be edited, not {frames}")
+
+
 def check_edit(edit: Edit, pipeline: MotionPipeline) -> None:
     """ValueError for a motion that cannot be edited, or frames that it has not."""
     shape = np.shape(edit.features)
     if len(shape) != 2 or shape[1] != pipeline.spec.dim:
         raise ValueError(f"{pipeline.spec.name} wants features [T, {pipeline.spec.dim}], not {list(shape)}")
-    if shape[0] < LEAST_FRAMES:
-        raise ValueError(f"a motion must have {LEAST_FRAMES} frames or more to be edited, not {shape[0]}")
-    if not np.isfinite(edit.features).all():
+    check_frames(shape[0])
+    if not np.isfinite(np.asarray(edit.features)).all():
         raise ValueError("the motion holds nan or infinite numbers")
     if not edit.ranges:
         raise ValueError("no frames are named that should be made")
-    range_mask(edit.ranges, shape[0])
+    made = range_mask(edit.ranges, shape[0])
+    unit = pipeline.tokenizer.config.frames_per_token
+    _window(token_mask(made, unit), pipeline.transformer.config.row_length - 1, unit)
 
 
 @torch.no_grad()
 def edit(
     pipeline: MotionPipeline, edits: Sequence[Edit], seed: int = 0, temperature: float = 1.0,
     cfg_scale: float | None = None, steps: int = 10, feet: bool = True, keep_exact: bool = True, bend: bool = False,
-    blend: int = BLEND,
+    blend: int | None = None,
 ) -> list[Edited]:  # fmt: skip
     """Each motion with the frames of its ranges made anew, guided by what is kept and by its sentence.
 
@@ -220,7 +228,7 @@ def edit(
     for one, source, mask, ids in zip(edits, sources, made, filled):
         features = decoded(pipeline, ids, len(source), feet)
         if keep_exact:
-            features = join_kept(source, features, mask, pipeline.spec, blend)
+            features = join_kept(source, features, mask, pipeline.spec, BLEND if blend is None else blend)
         for first, end in ranges_of(mask) if bend else ():
             if first > 0 and end < len(source):
                 features = bend_root(features, source, first, end, pipeline.spec)
@@ -257,14 +265,10 @@ def generate_long(
         raise ValueError(f"a transition follows {', '.join(SIDES)}, not {condition!r}")
     if not texts or len(lengths) != len(texts):
         raise ValueError(f"{len(texts)} sentences need as many lengths, not {len(lengths)}")
+    pipeline.check_transitions(transition_tokens)
     room = pipeline.transformer.config.row_length - 1
-    if not 0 <= transition_tokens <= room - 2:
-        raise ValueError(f"transitions must be 0 to {room - 2} tokens, not {transition_tokens}")
     unit, count = pipeline.tokenizer.config.frames_per_token, len(texts)
-    frames = list(lengths)
-    if None in frames:
-        predicted = pipeline.predict_lengths(list(texts))
-        frames = [guess if length is None else length for length, guess in zip(frames, predicted)]
+    frames = pipeline.fill_lengths(list(texts), list(lengths))
     # sample after sample: what one is does not depend on how many there are
     motions = pipeline.generate(
         list(texts) * samples, frames * samples, seed, temperature, cfg_scale, steps, feet=False

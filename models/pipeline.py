@@ -111,6 +111,18 @@ class MotionPipeline:
         least = token_count(self.spec.min_frames, unit)
         return (self.length_model.predict(texts, least) * unit).clamp(max=self.longest).tolist()
 
+    def fill_lengths(self, texts: list[str], lengths: list[int | None]) -> list[int]:
+        """Lengths in frames with each None predicted. Raises ValueError where there is one and no length model."""
+        if None not in lengths:
+            return list(lengths)
+        return [guess if length is None else length for length, guess in zip(lengths, self.predict_lengths(texts))]
+
+    def check_transitions(self, tokens: int) -> None:
+        """ValueError, with the allowed range, for transitions of so many tokens that no context fits beside them."""
+        most = self.transformer.config.row_length - 3
+        if not 0 <= tokens <= most:
+            raise ValueError(f"--num-transition-token must be from 0 to {most}, not {tokens}")
+
     @torch.no_grad()
     def generate(
         self, texts: list[str], lengths: list[int] | None = None, seed: int = 0, temperature: float = 1.0,

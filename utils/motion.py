@@ -103,20 +103,27 @@ def mirror_joints(joints: np.ndarray, spec: DatasetSpec) -> np.ndarray:
     return joints[..., list(spec.mirror), :] * np.array([-1.0, 1.0, 1.0])
 
 
+# Metres a second: a foot that is low and slides slower than the first stands, one faster than the second swings.
+STANDING_SPEED, SWINGING_SPEED = 0.3, 0.6
+
+
 def plant_feet(features: torch.Tensor, spec: DatasetSpec, height: float = 0.05, strength: float = 1.0) -> torch.Tensor:
     """Features [T, D] whose root path is changed so that feet on the floor do not slide; the poses stay as they are.
 
     A decoder errs in every frame's root velocity a little, and a foot that should stand still shows it. A foot counts
-    as standing where it is low (within `height` metres of the motion's floor, fading out) and the contact features say
-    so; what it moves is taken off the root's step. `strength` 0 changes nothing, 1 takes off all of it.
+    as standing where it is low (within `height` metres of the motion's floor, fading out), slow, and the contact
+    features say so; what it moves is taken off the root's step. `strength` 0 changes nothing, 1 takes off all of it.
     """
     joints = features_to_joints(features, spec) * spec.metres_per_unit
     feet = torch.stack([joints[:, [toe, ankle]] for ankle, toe in (spec.left_foot, spec.right_foot)])  # [2, T, 2, 3]
     lows = feet[..., 1] - feet[..., 1].amin(dim=(0, 1))  # of toes and ankles, above the lowest each comes
     standing = (1.5 - lows / height).clamp(0, 1).amax(dim=-1)  # [2, T]
     contact = features[:, spec.contact_slice].unflatten(-1, (2, 2)).amax(dim=-1).T.clamp(0, 1)
-    weight = (standing * contact)[:, :-1, None]  # of the step that begins at each frame
     steps = feet[:, 1:, 0][..., [0, 2]] - feet[:, :-1, 0][..., [0, 2]]  # [2, T - 1, 2]
+    # a foot that swings close above the floor is not to stop the body that it carries forward
+    speed = steps.norm(dim=-1) * spec.fps
+    slow = ((SWINGING_SPEED - speed) / (SWINGING_SPEED - STANDING_SPEED)).clamp(0, 1)
+    weight = ((standing * contact)[:, :-1] * slow)[..., None]  # of the step that begins at each frame
     slide = (weight * steps).sum(dim=0) / weight.sum(dim=0).clamp(min=1.0)
     slide = torch.cat((slide, torch.zeros_like(slide[:1]))) * (strength / spec.metres_per_unit)
     # from the world to the heading that each number is given in: the root's velocity in that of the frame it leads to
