@@ -400,7 +400,12 @@ class Validation:
     draw: Draw
 
     def figures(self, motions: Sequence[Tensor]) -> dict[str, float]:
-        """Of motions [T, D], one for each item: they were made of its caption, or of itself."""
+        """Of motions [T, D], one for each item: they were made of its caption, or of itself.
+
+        None of motions that are not finite: a model that goes astray is no reason to end its training here.
+        """
+        if not all(motion.isfinite().all() for motion in motions):
+            return {}
         caption = self.judge.read([item.caption for item in self.draw.items])
         return figures_of(caption, self.judge.look(motions), self.judge.look_at(self.draw.items), self.draw.seed)
 

@@ -319,6 +319,7 @@ def test_validation(tmp_path, clips):
     assert note == "a judge looks at 32 validation motions"
     motions = [real_motion(item) for item in found.draw.items]
     assert found.figures(motions)["fid"] == pytest.approx(0, abs=1e-6), "real motion, as it is"
+    assert found.figures([motion / 0 for motion in motions]) == {}
     found, note = load_validation(BANDAI, clips, make_judge(tmp_path / "wide.pth", embedding=40))
     assert "too few for FID, which takes 41" in note and "fid" not in found.figures(motions)
     assert load_validation(KIT, clips)[0] is None and "checkpoints/kit" in load_validation(KIT, clips)[1]
