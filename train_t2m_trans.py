@@ -3,7 +3,7 @@
     python train_t2m_trans.py --dataname t2m --vq-name vq_name --exp-name trans_name --num-local-layer 2
 
 Writes OUT_DIR/EXP_NAME: net_last.pth, net_best.pth (lowest loss on validation), config.json, run.log and
-TensorBoard events.
+TensorBoard events; and net_best_fid.pth (lowest FID on validation) where there is a judge (--evaluator).
 """
 
 import copy
@@ -21,9 +21,10 @@ from dataset.spec import get_spec
 from dataset.text_features import text_table
 from dataset.tokens import TokenRows, codebook_tokens, shifted_clips
 from models.clip import load_clip
+from models.evaluation import load_validation
 from models.ids import length_mask
 from models.masking import mask_at_random, replace_at_random
-from models.pipeline import check_body, check_codebooks
+from models.pipeline import MotionPipeline, check_body, check_codebooks
 from models.text_encoder import LearnedTextConfig, LearnedTextEncoder, build_text_encoder, build_vocabulary
 from models.transformer import MaskedTransformer, TransformerConfig, load_stage2, transformer_checkpoint
 from models.vqvae import VQVAE, check_width, load_vqvae
@@ -97,7 +98,9 @@ def main() -> None:
             tokenizer.set_statistics(*published_statistics(spec))
         clips = {split: read_split(spec, folder, split) for split in ("train", "val")}
         captions = [caption.text for clip in clips["train"] for caption in clip.captions]
-        seed_everything(options.seed)
+        room = (options.block_size - 2) * tokenizer.config.frames_per_token
+        judged, note = load_validation(spec, clips["val"], options.evaluator, options.glove, device, room)
+        seed_everything(options.seed)  # here: with a judge or without one, what is learned is the same
         model, text_encoder = build_models(options, tokenizer, vq_path, captions, device)
         run = Run(f"{options.out_dir}/{options.exp_name}", options)
         clips["train"] = shifted_clips(clips["train"], options.shifts)
@@ -135,9 +138,10 @@ def main() -> None:
         f"{len(train.lengths)} clips to train on, {len(val.lengths)} to validate, "
         f"{sum(p.numel() for p in weights):,} weights, text features: {text_encoder.kind}"
     )
+    run.say(note)
 
     # --- training ---------------------------------------------------------------------------------------------------
-    best, since, total, right = math.inf, time.time(), 0.0, 0.0
+    best, best_fid, since, total, right = math.inf, math.inf, time.time(), 0.0, 0.0
     for step, batch in zip(range(1, options.total_iter + 1), train.batches(options.batch_size, draws)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(
@@ -175,6 +179,10 @@ def main() -> None:
             kept = averaged.eval()
             kept_features = features if text_encoder.frozen else kept[1]
             figures = evaluate(kept[0], kept_features, val, codes, device, precision)
+            if judged:
+                pipeline = MotionPipeline(tokenizer, kept[0], kept_features, None, spec, device, precision)
+                asked = judged.draw
+                figures |= judged.figures(pipeline.generate_features(asked.texts, asked.lengths, asked.seed)[0])
             run.report(step, {f"val/{name}": value for name, value in figures.items()})
             described = (text_encoder if text_encoder.frozen else kept[1]).checkpoint()
             checkpoint = transformer_checkpoint(kept[0], described, spec.name)
@@ -182,6 +190,9 @@ def main() -> None:
             if figures["loss"] < best:
                 best = figures["loss"]
                 save_checkpoint(run.folder / "net_best.pth", checkpoint)
+            if figures.get("fid", math.inf) < best_fid:
+                best_fid = figures["fid"]
+                save_checkpoint(run.folder / "net_best_fid.pth", checkpoint)
             learning.train()
             since = time.time()
     run.close()

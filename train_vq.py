@@ -3,7 +3,7 @@
     python train_vq.py --dataname t2m --exp-name vq_name
 
 Writes OUT_DIR/vq/EXP_NAME: net_last.pth, net_best.pth (lowest joint error on validation), config.json, run.log and
-TensorBoard events.
+TensorBoard events; and net_best_fid.pth (lowest FID on validation) where there is a judge (--evaluator).
 """
 
 import math
@@ -18,6 +18,7 @@ from dataset.normalizer import training_statistics
 from dataset.spec import get_spec
 from dataset.windows import Windows
 from models.encdec import ConvConfig
+from models.evaluation import load_validation, real_motion, reconstruct
 from models.quantize import perplexity
 from models.vqvae import VQVAE, VQConfig, check_width, load_vqvae, vqvae_checkpoint
 from options.flags import parse
@@ -79,7 +80,9 @@ def main() -> None:
         device = pick_device(options.device)
         folder = dataset_folder(spec, options.data_root)
         mean, std = map(torch.from_numpy, training_statistics(folder, spec))
-        seed_everything(options.seed)
+        train_clips, val_clips = (read_split(spec, folder, split) for split in ("train", "val"))
+        judged, note = load_validation(spec, val_clips, options.evaluator, options.glove, device)
+        seed_everything(options.seed)  # here: with a judge or without one, what is learned is the same
         model = build_model(options, spec.dim)
         if options.resume_pth:  # the weights are the file's; sizes, and how the codebook learns on, are the flags'
             start = load_vqvae(options.resume_pth)
@@ -87,7 +90,6 @@ def main() -> None:
             check_sizes(options, stage1_sizes(start.config))
             load_state(model, start.state_dict(), options.resume_pth)
         model.set_statistics(mean, std)
-        train_clips, val_clips = (read_split(spec, folder, split) for split in ("train", "val"))
         weights = balancing_weights(train_clips, spec, options.balance)
         windows = Windows(train_clips, mean, std, options.window_size, model.config.frames_per_token, weights)
         run = Run(f"{options.out_dir}/vq/{options.exp_name}", options)
@@ -104,9 +106,10 @@ def main() -> None:
         f"{len(train_clips)} clips to train on, {len(val_clips)} to validate, "
         f"{sum(p.numel() for p in weights):,} weights"
     )
+    run.say(note)
 
     # --- training ---------------------------------------------------------------------------------------------------
-    best, since = math.inf, time.time()
+    best, best_fid, since = math.inf, math.inf, time.time()
     totals = {}
     for step in range(1, options.total_iter + 1):
         for group in optimizer.param_groups:
@@ -151,6 +154,10 @@ def main() -> None:
             totals, since = {}, time.time()
         if step % options.eval_iter == 0 or step == options.total_iter:
             figures = evaluate(model, val_clips, spec, device)
+            if judged:
+                model.eval()
+                figures |= judged.figures(reconstruct(model, [real_motion(item) for item in judged.draw.items]))
+                model.train()
             run.report(step, {f"val/{name}": value for name, value in figures.items()})
             picture = sample_picture(model, val_clips[(step // options.eval_iter) % len(val_clips)], spec, device)
             run.events.add_figure("val/reconstruction", picture, step)
@@ -159,6 +166,9 @@ def main() -> None:
             if figures["mpjpe_mm"] < best:
                 best = figures["mpjpe_mm"]
                 save_checkpoint(run.folder / "net_best.pth", checkpoint)
+            if figures.get("fid", math.inf) < best_fid:
+                best_fid = figures["fid"]
+                save_checkpoint(run.folder / "net_best_fid.pth", checkpoint)
             since = time.time()
     run.close()
 

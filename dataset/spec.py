@@ -47,6 +47,7 @@ class DatasetSpec:
     # the root's turn or path adds up over the frames, one of a joint's place does not. The published factor is 5 x 5.
     root_weight: float = 25.0
     published_statistics: str | None = None  # their folder under checkpoints/, with the extractors
+    published_judge: str | None = None  # the judge's file under checkpoints/
     kind_pattern: str | None = None  # what clips of one kind share in their names, where names tell (a regex group)
 
     @property
@@ -166,12 +167,13 @@ _SMPL = dict(
     fps=20.0,
 )  # fmt: skip
 
-_STATISTICS = "{}/VQVAEV3_CB1024_CMT_H1024_NRES3/meta"
+_STATISTICS, _JUDGE = "{}/VQVAEV3_CB1024_CMT_H1024_NRES3/meta", "{}/text_mot_match/model/finest.tar"
 T2M = DatasetSpec(
     name="t2m",
     folder="dataset/HumanML3D",
     min_frames=40,
     published_statistics=_STATISTICS.format("t2m"),
+    published_judge=_JUDGE.format("t2m"),
     **_SMPL,
 )
 BANDAI = DatasetSpec(
@@ -203,6 +205,7 @@ KIT = DatasetSpec(
     lower_joints=(0, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20),
     min_frames=24,
     published_statistics=_STATISTICS.format("kit"),
+    published_judge=_JUDGE.format("kit"),
 )  # fmt: skip
 
 SPECS = {spec.name: spec for spec in (T2M, KIT, BANDAI)}

@@ -117,6 +117,7 @@ class Evaluator(nn.Module):
         super().__init__()
         self.config = config
         self.words: WordVectors | None = None
+        self.dataset: str | None = None  # whose motion it judges, where its file says so
         self.movement_encoder = MovementEncoder(config.dim - CONTACTS, config.movement_hidden, config.movement)
         self.text_encoder = TextEncoder(config.word, config.pos, config.text_hidden, config.embedding)
         self.motion_encoder = SequenceEncoder(config.movement, config.motion_hidden, config.embedding)
@@ -190,6 +191,7 @@ def load_evaluator(
     config = build_config(EvaluatorConfig, content["config"], path) if "config" in content else None
     model = Evaluator(config or infer_config(state, path))
     load_state(model, state, path)
+    model.dataset = content.get("dataset")
     try:
         model.set_statistics(content.get("mean", mean), content.get("std", std))
         if "words" in content:

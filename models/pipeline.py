@@ -137,25 +137,40 @@ class MotionPipeline:
         """
         if lengths is None:
             lengths = self.predict_lengths(texts)
+        motions = []
+        found = self.generate_features(texts, lengths, seed, temperature, cfg_scale, steps)
+        for text, features, ids in zip(texts, *found):
+            features = plant_feet(features, self.spec) if feet else features
+            joints = features_to_joints(features, self.spec).numpy() * self.spec.metres_per_unit
+            motions.append(Motion(text, features.numpy(), joints, ids.numpy(), self.spec.fps))
+        return motions
+
+    @torch.no_grad()
+    def generate_features(
+        self, texts: list[str], lengths: list[int], seed: int = 0, temperature: float = 1.0,
+        cfg_scale: float | None = None, steps: int = 10,
+    ) -> tuple[list[Tensor], list[Tensor]]:  # fmt: skip
+        """What `generate` makes motions of: features [T, D] as decoded, not normalised, and ids [L] of each sentence.
+
+        Rows of like length share a batch. Raises ValueError for lengths that cannot be generated.
+        """
         if len(lengths) != len(texts):
             raise ValueError(f"{len(texts)} sentences need as many lengths, not {len(lengths)}")
         self.check_lengths(lengths)
         cfg_scale = self.guidance if cfg_scale is None else cfg_scale
-        generators = _generators(texts, seed)
-        motions: list[Motion | None] = [None] * len(texts)
-        order = sorted(range(len(texts)), key=lambda i: lengths[i])  # rows of like length share a batch
+        generators = row_generators(texts, seed)
+        features, ids = ([torch.empty(0)] * len(texts) for _ in range(2))
+        order = sorted(range(len(texts)), key=lambda i: (lengths[i], texts[i]))  # and so do like sentences
         for first in range(0, len(order), BATCH):
             rows = order[first : first + BATCH]
-            chosen = [texts[i] for i in rows]
             frames = torch.tensor([lengths[i] for i in rows], device=self.device)
-            ids = self.sample_ids(chosen, frames, [generators[i] for i in rows], temperature, cfg_scale, steps)
-            features = self.tokenizer.denormalise(self.tokenizer.decode(ids, frames)).cpu()
-            for i, row_ids, row in zip(rows, ids.cpu(), features):
-                row = plant_feet(row[: lengths[i]], self.spec) if feet else row[: lengths[i]]
-                tokens = token_count(lengths[i], self.tokenizer.config.frames_per_token)
-                joints = features_to_joints(row, self.spec).numpy() * self.spec.metres_per_unit
-                motions[i] = Motion(texts[i], row.numpy(), joints, row_ids[:tokens].numpy(), self.spec.fps)
-        return motions
+            chosen = [texts[i] for i in rows]
+            drawn = self.sample_ids(chosen, frames, [generators[i] for i in rows], temperature, cfg_scale, steps)
+            decoded = self.tokenizer.denormalise(self.tokenizer.decode(drawn, frames)).cpu()
+            for i, row, row_ids in zip(rows, decoded, drawn.cpu()):
+                features[i] = row[: lengths[i]].clone()
+                ids[i] = row_ids[: token_count(lengths[i], self.tokenizer.config.frames_per_token)].clone()
+        return features, ids
 
     def sample_ids(
         self, texts: list[str], frames: Tensor, generators: list[torch.Generator], temperature: float, cfg_scale: float,
@@ -179,7 +194,7 @@ class MotionPipeline:
         codes, longest = self.transformer.config.codes, given.shape[1]
         rows = make_rows(given, lengths, codes, longest + 1)
         with autocast(self.device, self.precision):
-            said = [self.text_encoder(texts) for texts in conditions]
+            said = [self._encode(texts) for texts in conditions]
             nothing = self.text_encoder([""]) if cfg_scale != 1.0 else None
 
             def logits_fn(ids: Tensor) -> Tensor:
@@ -191,6 +206,16 @@ class MotionPipeline:
                 return free.float() + cfg_scale * (logits.float() - free.float())
 
             return sample(logits_fn, rows, lengths, codes, steps, temperature, generators)[:, :longest]
+
+    def _encode(self, texts: list[str]) -> TextFeatures:
+        """Features of B sentences, each different one encoded once."""
+        distinct = list(dict.fromkeys(texts))
+        features = self.text_encoder(distinct)
+        if len(distinct) == len(texts):
+            return features
+        place = {text: i for i, text in enumerate(distinct)}
+        rows = torch.tensor([place[text] for text in texts], device=features.sentence.device)
+        return TextFeatures(*(x[rows] for x in features))
 
 
 def check_body(parts: int, path: str | Path) -> None:
@@ -217,7 +242,7 @@ def _spread(features: TextFeatures, rows: int) -> tuple[Tensor, Tensor, None]:
     return features.sentence.expand(rows, -1), features.words.expand(rows, -1, -1), None
 
 
-def _generators(texts: list[str], seed: int) -> list[torch.Generator]:
+def row_generators(texts: list[str], seed: int) -> list[torch.Generator]:
     """A generator for each sentence, from the seed, the sentence, and how often it came before."""
     seen: Counter[str] = Counter()
     generators = []

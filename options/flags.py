@@ -31,7 +31,8 @@ class _Parser(argparse.ArgumentParser):
 def parse(cls: type[Options], description: str | None, argv: list[str] | None = None) -> Options:
     """The options class filled from the command line: field `warm_up_iter: int` is `--warm-up-iter N`.
 
-    A field of type bool becomes a switch, a tuple takes any number of values. Wrong flags end with status 2.
+    A field of type bool (or bool | None, for neither) becomes a switch, a tuple takes any number of values. Wrong flags
+    end with status 2.
     """
     parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     hints = typing.get_type_hints(cls)
@@ -40,14 +41,14 @@ def parse(cls: type[Options], description: str | None, argv: list[str] | None = 
         kind = hints[field.name]
         names = {"dest": field.name, "default": field.default, "help": field.metadata["help"].replace("%", "%%")}
         option = "--" + field.name.replace("_", "-")
+        if isinstance(kind, types.UnionType):  # "int | None"
+            kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
         if field.metadata.get("word"):
             parser.add_argument(field.name, choices=field.metadata["choices"], help=names["help"])
             continue
         if kind is bool:
             parser.add_argument(option, action=argparse.BooleanOptionalAction, **names)
             continue
-        if isinstance(kind, types.UnionType):  # "int | None"
-            kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
         many = typing.get_origin(kind) is tuple
         element = typing.get_args(kind)[0] if many else kind
         if field.default not in (None, (), ""):

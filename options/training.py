@@ -30,3 +30,8 @@ class StageOptions(TrainingOptions):
         0.0, "0 draws evenly, 1 draws kinds of clips evenly, where the dataset's names tell kinds apart"
     )
     precision: str = flag("auto", "auto, 32 or bf16", choices=("auto", "32", "bf16"))
+    evaluator: str | None = flag(
+        None, "the judge that looks at validation (default: checkpoints/DATANAME/text_mot_match/model/finest.tar of "
+        "t2m and kit, else pretrained/evaluator.pth; without the file no judge looks)"
+    )  # fmt: skip
+    glove: str = flag("glove", "folder of word vectors (our_vab_*), for a judge that has none of its own")

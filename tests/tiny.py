@@ -1,4 +1,4 @@
-"""Small things to run the scripts on: a dataset of a dozen made clips, untrained models, and a command line."""
+"""Small things to run the scripts on: a dataset of made clips, untrained models, and a command line."""
 
 import sys
 import warnings
@@ -13,6 +13,7 @@ import torch
 from dataset.prepare.layout import features_path, text_line, text_path, write_splits, write_statistics
 from dataset.spec import BANDAI, DatasetSpec
 from models.encdec import ConvConfig
+from models.evaluator import Evaluator, EvaluatorConfig, WordVectors, evaluator_checkpoint
 from models.length import LengthConfig, LengthModel, length_checkpoint
 from models.text_encoder import LearnedTextConfig, LearnedTextEncoder, build_vocabulary
 from models.transformer import MaskedTransformer, TransformerConfig, transformer_checkpoint
@@ -32,11 +33,11 @@ KINDS = {
 CAPTIONS = [caption for captions, *_ in KINDS.values() for caption in captions]
 
 
-def make_dataset(folder: Path, spec: DatasetSpec) -> Path:
-    """A folder of HumanML3D's layout with twelve clips of 40 to 80 frames: six to train on, three and three to test."""
+def make_dataset(folder: Path, spec: DatasetSpec, train: int = 6, val: int = 3, test: int = 3) -> Path:
+    """A folder of HumanML3D's layout with so many clips, of 40 to 80 frames, in each split."""
     (folder / "new_joint_vecs").mkdir(parents=True)
     names = []
-    for i in range(12):
+    for i in range(train + val + test):
         kind = list(KINDS)[i % 4]
         captions, speed, turn, swing = KINDS[kind]
         name = f"dataset-1_{kind}_normal_{i:03d}"
@@ -47,8 +48,9 @@ def make_dataset(folder: Path, spec: DatasetSpec) -> Path:
         lines = (text_line(caption, " ".join(f"{word}/OTHER" for word in caption.split())) for caption in captions)
         write_text(text_path(folder, name), "\n".join(lines) + "\n")
         names.append(name)
-    write_splits(folder, {"train": names[:6], "val": names[6:9], "test": names[9:]})
-    write_statistics(folder, names[:6], spec)
+    splits = {"train": names[:train], "val": names[train : train + val], "test": names[train + val :]}
+    write_splits(folder, splits)
+    write_statistics(folder, names[:train], spec)
     return folder
 
 
@@ -90,6 +92,22 @@ def tiny_transformer(tokenizer: VQVAE, seed: int = 0, **sizes) -> MaskedTransfor
 def tiny_length_model(seed: int = 0, longest: int = 49) -> LengthModel:
     encoder = tiny_text_encoder(seed)
     return LengthModel(LengthConfig(longest, text_dim=16), encoder).eval()
+
+
+def tiny_judge(spec: DatasetSpec = BANDAI, seed: int = 0, embedding: int = 8) -> Evaluator:
+    """An untrained judge that knows the captions' words; FID takes more motions than its embedding is wide."""
+    torch.manual_seed(seed)
+    model = Evaluator(EvaluatorConfig(spec.dim, 12, 12, 6, 15, 12, 12, embedding))
+    features = torch.from_numpy(joints_to_features(walking(spec), spec))
+    model.set_statistics(features.mean(dim=0), features.std(dim=0) + 0.1)
+    words = ("unk", "sos", "eos", *sorted({word for caption in CAPTIONS for word in caption.split()}))
+    model.words = WordVectors(words, torch.randn(len(words), 6))
+    return model.eval()
+
+
+def make_judge(path: Path, spec: DatasetSpec = BANDAI, **sizes) -> Path:
+    save_checkpoint(path, evaluator_checkpoint(tiny_judge(spec, **sizes), spec.name))
+    return path
 
 
 class Checkpoints(NamedTuple):

@@ -18,6 +18,17 @@ CONTACT_RISE = 0.2  # metres a second: a toe that rises or falls faster is not i
 FLOOR_SHARE = 0.02  # the floor is below all but this share of a clip's toe heights: one wild frame does not move it
 
 
+class TooFew(ValueError):
+    """There are not enough samples for a number to mean anything."""
+
+
+def mean_interval(values: ArrayLike) -> tuple[float, float]:
+    """Mean of n repeats, and 1.96 std / sqrt(n): half of its 95 % interval, nan for a single one."""
+    values = np.asarray(values, dtype=np.float64)
+    half = 1.96 * values.std() / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return float(values.mean()), float(half)
+
+
 # --- Of embeddings ----------------------------------------------------------------------------------------------------
 
 
@@ -25,7 +36,7 @@ def fid(real: ArrayLike, generated: ArrayLike) -> float:
     """Fréchet distance of the Gaussians that fit embeddings [N, E] and [M, E]: |μ - μ'|² + tr(S + S' - 2 (S S')^½).
 
     With S = RᵀR the trace of the root is the sum of the singular values of R R'ᵀ: always real, no root is taken.
-    Raises ValueError where N or M is not above E: such a covariance is singular and the number would mean nothing.
+    Raises TooFew where N or M is not above E: such a covariance is singular and the number would mean nothing.
     """
     real, generated = _embeddings(real, "real"), _embeddings(generated, "generated")
     width = real.shape[1]
@@ -113,7 +124,7 @@ def _finite(values: ArrayLike, name: str) -> np.ndarray:
 
 def _need(needed: int, count: int, what: str) -> None:
     if count < needed:
-        raise ValueError(f"too few samples: {needed} {what} are needed, there are {count}")
+        raise TooFew(f"too few samples: {needed} {what} are needed, there are {count}")
 
 
 # --- Of joints --------------------------------------------------------------------------------------------------------

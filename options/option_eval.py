@@ -1,0 +1,52 @@
+"""Flags of GPT_eval_multi.py. The published stage-1 and stage-2 sizes are accepted, and checked against the
+checkpoints."""
+
+from dataclasses import dataclass
+
+from options.flags import flag
+from options.sizes import Stage1Sizes, Stage2Sizes
+
+TASKS = ("inbetween", "outpaint", "prefix", "suffix", "upper")
+
+
+@dataclass(frozen=True)
+class EvalOptions(Stage1Sizes, Stage2Sizes):
+    resume_pth: str | None = flag(None, "stage-1 checkpoint (default: the weights that ship with the code)")
+    resume_trans: str | None = flag(None, "stage-2 checkpoint (default: the weights that ship with the code)")
+    resume_length: str | None = flag(None, "length model (default: the one that ships, for the weights that ship)")
+    evaluator: str | None = flag(
+        None, "the judge (default: checkpoints/DATANAME/text_mot_match/model/finest.tar of t2m and kit, else "
+        "pretrained/evaluator.pth)"
+    )  # fmt: skip
+    glove: str = flag("glove", "folder of word vectors (our_vab_*), for a judge that has none of its own")
+    stage: str = flag("trans", "what is evaluated: trans, text to motion; vq, the tokenizer alone", ("trans", "vq"))
+    task: str | None = flag(None, "evaluate an edit instead: what is kept, or made, of each motion", TASKS)
+
+    dataname: str | None = flag(None, "dataset of checkpoints that do not say it: t2m, kit or bandai")
+    data_root: str | None = flag(None, "folder of the dataset, where it is not in its usual place")
+    split: str = flag("test", "which clips: train, val or test")
+    repeat: int = flag(20, "times that all is drawn and sampled anew", least=1)
+    seed: int = flag(123, "of every random draw")
+
+    length_source: str = flag("true", "how long motions are: true, as the real ones; predicted", ("true", "predicted"))
+    temperature: float = flag(1.0, "of the sampling; 0 takes the likeliest tokens", least=0)
+    cfg_scale: float | None = flag(
+        None, "how closely to follow the sentence (default: 2, and 1 for the released checkpoints)", least=0
+    )
+    steps: int = flag(10, "rounds of decoding for the longest motion; shorter ones take fewer", least=1)
+    feet: bool | None = flag(
+        None, "take the sliding off feet that stand (default: as generate.py does, but not for t2m and kit, whose "
+        "published figures know no such thing, and not for the tokenizer alone)"
+    )  # fmt: skip
+    mm_texts: int = flag(32, "texts of which MultiModality is measured in each repeat; 0 leaves it out", least=0)
+    mm_motions: int = flag(11, "motions of each of them", least=2)
+    mm_pairs: int = flag(10, "pairs of motions compared for each of them", least=1)
+
+    clip_model: str | None = flag(None, "where CLIP is: a hub name, a folder, or ViT-B-32.pt (default: as trained)")
+    device: str = flag("auto", "auto, cpu or cuda")
+    precision: str = flag(
+        "auto", "auto, 32 or bf16, of the transformer; in bf16 a motion may depend on what else is in its batch",
+        ("auto", "32", "bf16"),
+    )  # fmt: skip
+    out_dir: str = flag("output", "the run is written to OUT_DIR/eval/EXP_NAME")
+    exp_name: str = flag("eval_name", "name of the run")
