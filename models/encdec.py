@@ -6,6 +6,7 @@ Every network takes an optional `mask` [B, 1, T]: with it, what lies past a row'
 convolution, which is just what the convolution's own padding is to a row alone. So a padded batch equals its rows.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,18 @@ class ConvConfig:
     growth: int = 3  # of the dilation, from block to block
     activation: str = "relu"
     norm: str | None = None
+
+    @property
+    def decoder_reach(self) -> int | None:
+        """Tokens on either side that a frame of the decoder depends on; None where a norm sees all of the motion."""
+        if self.norm == "GN":
+            return None
+        dilations = sum(self.growth**i for i in range(self.depth))
+        reach = 1.0  # of the first convolution
+        for i in range(self.down_t):
+            reach += dilations / 2**i + 1 / 2 ** (i + 1)
+        # the last two convolutions, and a token for the rounding of the upsampling
+        return math.ceil(reach + 2 / 2**self.down_t) + 1
 
 
 class MaskedNorm(nn.Module):

@@ -111,6 +111,18 @@ class MotionPipeline:
         least = token_count(self.spec.min_frames, unit)
         return (self.length_model.predict(texts, least) * unit).clamp(max=self.longest).tolist()
 
+    def fill_lengths(self, texts: list[str], lengths: list[int | None]) -> list[int]:
+        """Lengths in frames with each None predicted. Raises ValueError where there is one and no length model."""
+        if None not in lengths:
+            return list(lengths)
+        return [guess if length is None else length for length, guess in zip(lengths, self.predict_lengths(texts))]
+
+    def check_transitions(self, tokens: int) -> None:
+        """ValueError, with the allowed range, for transitions of so many tokens that no context fits beside them."""
+        most = self.transformer.config.row_length - 3
+        if not 0 <= tokens <= most:
+            raise ValueError(f"--num-transition-token must be from 0 to {most}, not {tokens}")
+
     @torch.no_grad()
     def generate(
         self, texts: list[str], lengths: list[int] | None = None, seed: int = 0, temperature: float = 1.0,
@@ -150,17 +162,29 @@ class MotionPipeline:
         steps: int,
     ) -> Tensor:  # fmt: skip
         """Ids [B, L] of one batch; past a row's end they are not motion."""
-        codes = self.transformer.config.codes
         lengths = token_count(frames, self.tokenizer.config.frames_per_token)
-        longest = int(lengths.max())
-        masked = torch.full((len(texts), longest), mask_id(codes), device=self.device)
-        rows = make_rows(masked, lengths, codes, longest + 1)
+        masked = torch.full((len(texts), int(lengths.max())), mask_id(self.transformer.config.codes))
+        return self.fill_ids(masked.to(self.device), lengths, [texts], generators, temperature, cfg_scale, steps)
+
+    @torch.no_grad()
+    def fill_ids(
+        self, given: Tensor, lengths: Tensor, conditions: list[list[str]], generators: list[torch.Generator],
+        temperature: float, cfg_scale: float, steps: int,
+    ) -> Tensor:  # fmt: skip
+        """Ids [B, L] of given ids [B, L], every MASK of lengths [B] (tokens) filled in; past a row's end no motion.
+
+        `conditions` holds a sentence for each row, once or several times: rows with several sentences follow all of
+        them alike (the mean of their logits).
+        """
+        codes, longest = self.transformer.config.codes, given.shape[1]
+        rows = make_rows(given, lengths, codes, longest + 1)
         with autocast(self.device, self.precision):
-            text = self.text_encoder(texts)
+            said = [self.text_encoder(texts) for texts in conditions]
             nothing = self.text_encoder([""]) if cfg_scale != 1.0 else None
 
             def logits_fn(ids: Tensor) -> Tensor:
-                logits = self.transformer(ids, text.sentence, text.words, word_mask=text.mask)
+                logits = [self.transformer(ids, text.sentence, text.words, word_mask=text.mask) for text in said]
+                logits = logits[0] if len(logits) == 1 else torch.stack(logits).float().mean(dim=0)
                 if nothing is None:
                     return logits
                 free = self.transformer(ids, *_spread(nothing, len(ids)))
@@ -198,7 +222,12 @@ def _generators(texts: list[str], seed: int) -> list[torch.Generator]:
     seen: Counter[str] = Counter()
     generators = []
     for text in texts:
-        digest = hashlib.sha256(f"{seed}|{seen[text]}|{text}".encode()).digest()
+        generators.append(generator_of(f"{seed}|{seen[text]}|{text}"))
         seen[text] += 1
-        generators.append(torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1))
     return generators
+
+
+def generator_of(key: str) -> torch.Generator:
+    """A generator whose numbers depend on the key alone."""
+    digest = hashlib.sha256(key.encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

@@ -181,6 +181,24 @@ class VQVAE(nn.Module):
         return Reconstruction(self._synthesise(codes, mask), torch.stack(losses).sum(), ids)
 
 
+@torch.no_grad()
+def decode_long(model: VQVAE, ids: Tensor, stretch: int = 256) -> Tensor:
+    """Motion [4 L, D] of one row of ids [L], or [L, parts], however long: `VQVAE.decode` of it, to rounding.
+
+    The decoder runs over `stretch` tokens at a time with as many on either side as it looks at, so the memory it takes
+    does not grow with the motion.
+    """
+    reach, unit = model.config.conv.decoder_reach, model.config.frames_per_token
+    if reach is None or len(ids) <= stretch:
+        return model.decode(ids[None])[0]
+    parts = []
+    for first in range(0, len(ids), stretch):
+        start, end = max(0, first - reach), min(len(ids), first + stretch + reach)
+        motion = model.decode(ids[start:end][None])[0]
+        parts.append(motion[(first - start) * unit : (first - start + stretch) * unit])
+    return torch.cat(parts)
+
+
 def _suffix(part: str) -> str:
     """Of the names of a part's modules, which are those of the released checkpoints."""
     return "" if part == "body" else f"_{part}"

@@ -16,6 +16,11 @@ def flag(default: Any, help: str, choices: tuple | None = None, least: float | N
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "least": least})
 
 
+def word(choices: tuple[str, ...], help: str) -> Any:
+    """A field that is given as a plain word, without a flag's name, and has to be: one of `choices`."""
+    return dataclasses.field(default="", metadata={"help": help, "choices": choices, "least": None, "word": True})
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line; argparse would print every flag before it."""
 
@@ -35,6 +40,9 @@ def parse(cls: type[Options], description: str | None, argv: list[str] | None = 
         kind = hints[field.name]
         names = {"dest": field.name, "default": field.default, "help": field.metadata["help"].replace("%", "%%")}
         option = "--" + field.name.replace("_", "-")
+        if field.metadata.get("word"):
+            parser.add_argument(field.name, choices=field.metadata["choices"], help=names["help"])
+            continue
         if kind is bool:
             parser.add_argument(option, action=argparse.BooleanOptionalAction, **names)
             continue
@@ -57,3 +65,21 @@ def parse(cls: type[Options], description: str | None, argv: list[str] | None = 
             parser.error(f"--{field.name.replace('_', '-')} must be {least} or more, not {value}")
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     return cls(**{field.name: field.default if given[field.name] is None else given[field.name] for field in fields})
+
+
+def given_in_order(names: tuple[str, ...], argv: list[str] | None = None) -> list[tuple[str, list[str]]]:
+    """The values of some flags of many values, in the order of the command line: [("text", ["a", "b"]), ...].
+
+    For command lines that `parse` has taken already: it keeps no order between flags.
+    """
+    found = []
+
+    class Note(argparse.Action):
+        def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+            found.append((self.dest, values))
+
+    parser = argparse.ArgumentParser(add_help=False)
+    for name in names:
+        parser.add_argument("--" + name.replace("_", "-"), dest=name, nargs="+", action=Note)
+    parser.parse_known_args(argv)
+    return found

@@ -5,6 +5,7 @@ y = 0. Everything is computed in float64. What is drawn is drawn from the genera
 """
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -143,6 +144,30 @@ def jerk(joints: ArrayLike, fps: float) -> float:
     """Mean length of the joints' third derivative, m/s³: high where a motion trembles, low where it is blurred."""
     third = np.diff(_joints(joints, 4), n=3, axis=0) * fps**3
     return float(np.linalg.norm(third, axis=-1).mean())
+
+
+def position_jumps(joints: ArrayLike) -> np.ndarray:
+    """[T - 1] how far the joints go from each frame to the next, mm: the mean over joints [T, J, 3]."""
+    return 1000 * np.linalg.norm(np.diff(_joints(joints, 2), axis=0), axis=-1).mean(axis=-1)
+
+
+def velocity_jumps(joints: ArrayLike, fps: float) -> np.ndarray:
+    """[T - 2] by how much the joints' velocities differ from each step to the next, m/s: the mean over joints."""
+    return fps * np.linalg.norm(np.diff(_joints(joints, 3), n=2, axis=0), axis=-1).mean(axis=-1)
+
+
+def seam_jumps(joints: ArrayLike, seams: Iterable[int], fps: float) -> tuple[np.ndarray, np.ndarray]:
+    """Jumps of position (mm) and of velocity (m/s) at seams, each before the frame that is named.
+
+    The step over a seam is compared with the one before and the one after: the mean of the two. In real motion, which
+    has no seams, the means of `position_jumps` and `velocity_jumps` are the same statistic. Raises ValueError for a
+    seam without two frames on either side.
+    """
+    position, velocity = position_jumps(joints), velocity_jumps(joints, fps)
+    at = np.fromiter(seams, dtype=int)
+    if ((at < 2) | (at > len(position) - 1)).any():
+        raise ValueError(f"a seam needs two frames on either side: frames 2 to {len(position) - 1}, not {at.tolist()}")
+    return position[at - 1], (velocity[at - 2] + velocity[at - 1]) / 2
 
 
 def floor_penetration(joints: ArrayLike, spec: DatasetSpec) -> float:

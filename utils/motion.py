@@ -67,13 +67,18 @@ def features_to_joints(features: np.ndarray | torch.Tensor, spec: DatasetSpec) -
         raise ValueError(f"{spec.name} has {spec.dim} features, not {features.shape[-1]}")
     if isinstance(features, np.ndarray):
         return features_to_joints(torch.from_numpy(features), spec).numpy()
-    yaw = 2 * _delayed_sum(features[..., 0:1])  # [..., T, 1]: a whole angle, from the heading frame to the world
-    path = _delayed_sum(_turn(features[..., 1:3], yaw, shift=1))
+    yaw, path = root_path(features)
     positions = features[..., spec.position_slice].unflatten(-1, (spec.joints - 1, 3))
-    across = _turn(positions[..., [0, 2]], yaw[..., None], shift=0) + path[..., None, :]
+    across = turn(positions[..., [0, 2]], yaw[..., None], shift=0) + path[..., None, :]
     others = torch.stack((across[..., 0], positions[..., 1], across[..., 1]), dim=-1)
     root = torch.stack((path[..., 0], features[..., 3], path[..., 1]), dim=-1)
     return torch.cat((root[..., None, :], others), dim=-2)
+
+
+def root_path(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Yaw [..., T, 1] in radians (a whole angle, from the heading frame to the world) and path [..., T, 2] (x, z)."""
+    yaw = 2 * _delayed_sum(features[..., 0:1])
+    return yaw, _delayed_sum(turn(features[..., 1:3], yaw, shift=1))
 
 
 def _delayed_sum(x: torch.Tensor) -> torch.Tensor:
@@ -81,7 +86,7 @@ def _delayed_sum(x: torch.Tensor) -> torch.Tensor:
     return torch.cumsum(x, dim=-2) - x
 
 
-def _turn(xz: torch.Tensor, yaw: torch.Tensor, shift: int) -> torch.Tensor:
+def turn(xz: torch.Tensor, yaw: torch.Tensor, shift: int) -> torch.Tensor:
     """Turn x, z pairs from the heading frame to the world, by the yaw `shift` frames later.
 
     A root velocity was measured in the heading of the frame it leads to, hence the shift of one.
@@ -122,10 +127,10 @@ def plant_feet(features: torch.Tensor, spec: DatasetSpec, height: float = 0.05, 
     slide = (weight * steps).sum(dim=0) / weight.sum(dim=0).clamp(min=1.0)
     slide = torch.cat((slide, torch.zeros_like(slide[:1]))) * (strength / spec.metres_per_unit)
     # from the world to the heading that each number is given in: the root's velocity in that of the frame it leads to
-    yaw = 2 * _delayed_sum(features[..., 0:1])
+    yaw, _ = root_path(features)
     planted = features.clone()
-    planted[:, 1:3] -= _turn(slide, -yaw, shift=1)
+    planted[:, 1:3] -= turn(slide, -yaw, shift=1)
     velocities = planted[:, spec.velocity_slice].unflatten(-1, (spec.joints, 3))
-    velocities[..., [0, 2]] -= _turn(slide, -yaw, shift=0)[:, None]
+    velocities[..., [0, 2]] -= turn(slide, -yaw, shift=0)[:, None]
     planted[:, spec.velocity_slice] = velocities.flatten(1)
     return planted

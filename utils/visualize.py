@@ -13,6 +13,7 @@ import json
 import math
 import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +22,42 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dataset.spec import DatasetSpec
+from utils.files import write_text, write_whole
 
 TEMPLATE = Path(__file__).with_name("motion_page.html")
 
 # Blue against orange stays apart in every common colour blindness, and each reads on white as well as on near-black.
 COLOURS = {"left": "#2b86d1", "right": "#e8791c", "middle": "#7d8794"}
+MADE = "#9a5bd0"  # of marked frames
+
+Ranges = Sequence[tuple[int, int]]  # first and end (not included) of stretches of frames
 
 YAW, PITCH = math.radians(35), math.radians(14)  # the first view: half from the front, a little from above
 
 
-def motion_html(joints: np.ndarray, spec: DatasetSpec, title: str, fps: float | None = None) -> str:
+def write_motion(
+    path: Path, formats: list[str], joints: np.ndarray, spec: DatasetSpec, title: str, fps: float | None = None,
+    marks: dict[str, Ranges] | None = None, source: np.ndarray | None = None,
+) -> list[Path]:  # fmt: skip
+    """The files that were written of joints [T, J, 3] (metres): PATH.html, `motion_html` of them, and PATH.npy."""
+    written = []
+    if "html" in formats:
+        page = motion_html(joints, spec, title, fps, marks, source)
+        written.append(write_text(path.with_suffix(".html"), page))
+    if "npy" in formats:
+        array = joints.astype(np.float32)
+        written.append(write_whole(path.with_suffix(".npy"), lambda temporary: np.save(temporary, array)))
+    return written
+
+
+def motion_html(
+    joints: np.ndarray, spec: DatasetSpec, title: str, fps: float | None = None, marks: dict[str, Ranges] | None = None,
+    source: np.ndarray | None = None,
+) -> str:  # fmt: skip
     """One HTML document that plays joints [T, J, 3] (metres, y up) under the sentence `title`, at `fps` (the spec's).
+
+    `marks` is one name of ranges of frames, {"generated": [(first, end), ...]}: they have a colour of their own on the
+    track, on the path and in the body's middle. `source` is another motion [S, J, 3] that is shown pale beside it.
 
     The address may end in `#frame=30` or `#frame=30&view=side` (front, side, top): the page then opens paused there.
     Scripts find `window.motionPage = {seek(frame), play(), pause(), frame(), frames, fps}`.
@@ -40,6 +66,9 @@ def motion_html(joints: np.ndarray, spec: DatasetSpec, title: str, fps: float | 
     fps = float(spec.fps if fps is None else fps)
     if not (math.isfinite(fps) and fps > 0):
         raise ValueError(f"fps must be a positive number, not {fps}")
+    name, ranges = next(iter((marks or {}).items()), ("", ()))
+    if not all(0 <= first < end <= len(joints) for first, end in ranges):
+        raise ValueError(f"ranges must be of frames 0:{len(joints)}, not {list(ranges)}")
     motion = {
         "fps": fps,
         "frames": len(joints),
@@ -49,12 +78,15 @@ def motion_html(joints: np.ndarray, spec: DatasetSpec, title: str, fps: float | 
         "heading": _heading(joints[0], spec),
         "yaw": YAW,
         "pitch": PITCH,
-        # Whole millimetres: below what the eye or the capture can tell, and two thirds of the size of JSON numbers.
-        "millimetres": base64.b64encode(np.rint(joints * 1000).astype("<i4").tobytes()).decode(),
+        "millimetres": _millimetres(joints),
+        "marked": [list(stretch) for stretch in ranges],
+        "mark": name,
+        "source": None if source is None else _millimetres(_checked(source, spec)),
     }
     fields = {
         "TITLE": html.escape(title.strip() or "untitled motion"),
         "MOTION": json.dumps(motion, separators=(",", ":")).replace("<", "\\u003c"),  # "</script>" would end the script
+        "MADE": MADE,
         **{side.upper(): colour for side, colour in COLOURS.items()},
     }
     # One pass, so that a field's own text is never taken for another field's place.
@@ -96,6 +128,11 @@ def motion_picture(joints: np.ndarray, spec: DatasetSpec, title: str, frames: in
         _draw_pose(axes, pose, spec, points=72 * inches)
         axes.text(0, low, f"{frame / spec.fps:.1f} s", ha="center", va="top", fontsize=8, color="#5f6874")
     return figure
+
+
+def _millimetres(joints: np.ndarray) -> str:
+    """Whole millimetres: below what the eye or the capture can tell, and two thirds of the size of JSON numbers."""
+    return base64.b64encode(np.rint(joints * 1000).astype("<i4").tobytes()).decode()
 
 
 def _checked(joints: np.ndarray, spec: DatasetSpec) -> np.ndarray:

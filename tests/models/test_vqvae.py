@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from models.encdec import ACTIVATIONS, ConvConfig, MaskedNorm, ResidualStack
 from models.ids import pad_id
 from models.quantize import QUANTIZERS
-from models.vqvae import TRAINING_STATE, VQVAE, VQConfig, load_vqvae, vqvae_checkpoint
+from models.vqvae import TRAINING_STATE, VQVAE, VQConfig, decode_long, load_vqvae, vqvae_checkpoint
 from utils.checkpoint import halved, load_checkpoint, save_checkpoint
 
 FRAMES = (40, 64, 100, 196)
@@ -301,3 +301,40 @@ def test_a_tensor_too_many_is_named(tmp_path):
     save_checkpoint(tmp_path / "vq.pth", content)
     with pytest.raises(ValueError, match=r"decoder\.model\.99\.bias"):
         load_vqvae(tmp_path / "vq.pth")
+
+
+# --- Motions of any length
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sizes", [{}, {"down_t": 1}, {"down_t": 3, "depth": 2}, {"norm": "LN"}, {"norm": "GN"}])
+@pytest.mark.parametrize("tokens", [1, 20, 21, 97])
+def test_stretches_decode_to_what_one_pass_does(sizes, tokens):
+    torch.manual_seed(0)
+    model = VQVAE(VQConfig(codes=16, code_dim=4, conv=ConvConfig(**{"width": 64} | sizes))).eval()
+    model.quantizer.codebook.normal_()
+    for name, parameter in model.decoder.named_parameters():
+        if name.endswith("weight") and parameter.dim() == 3:
+            parameter.mul_(3)  # far frames have a say
+    ids = torch.randint(16, (tokens,))
+    whole = model.decode(ids[None])[0]
+    torch.testing.assert_close(decode_long(model, ids, stretch=20), whole, rtol=1e-4, atol=1e-4 * whole.abs().max())
+
+
+@torch.no_grad()
+def test_the_reach_of_the_decoder_is_not_guessed_too_high():
+    """A token farther than that changes nothing, one a little nearer does."""
+    model = VQVAE(VQConfig(codes=16, code_dim=4, conv=ConvConfig(width=32))).eval()
+    model.quantizer.codebook.normal_()
+    reach = model.config.conv.decoder_reach
+    ids = torch.zeros(100, dtype=torch.long)
+    plain = model.decode(ids[None])[0].double()
+
+    def moved(token):
+        changed = ids.clone()
+        changed[token] = 3
+        return (model.decode(changed[None])[0].double() - plain).abs().amax(dim=1)
+
+    touched = moved(50).nonzero()[:, 0]
+    assert 4 * (50 - reach) <= touched.min() and touched.max() < 4 * (51 + reach)
+    assert touched.min() < 4 * (50 - reach + 4), "or too much is decoded twice"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from options.flags import flag, parse
+from options.flags import flag, given_in_order, parse, word
 from options.option_vq import VQOptions
 
 
@@ -82,3 +82,43 @@ def test_published_flags_of_stage_1():
     assert {name.replace("-", "_") for name in published.split()} <= VQOptions.__dataclass_fields__.keys()
     options = parse(VQOptions, None, ["--dataname", "kit", "--batch-size", "8", "--lr-scheduler", "5", "9"])
     assert (options.dataname, options.batch_size, options.lr_scheduler) == ("kit", 8, (5, 9))
+
+
+@dataclass(frozen=True)
+class Task:
+    task: str = word(("prefix", "suffix"), "what is made")
+    text: tuple[str, ...] = flag((), "captions")
+    text_file: str | None = flag(None, "file")
+    length: tuple[str, ...] = flag((), "frames")
+
+
+def test_a_word_has_no_flag():
+    assert parse(Task, None, ["prefix", "--text", "a"]) == Task("prefix", ("a",))
+
+
+@pytest.mark.parametrize("words", ["", "--text a", "infix", "prefix suffix"])
+def test_a_word_has_to_be_and_to_be_one_of_the_choices(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(Task, None, words.split())
+    lines = capsys.readouterr().err.splitlines()
+    assert caught.value.code == 2 and len(lines) == 1 and lines[0].startswith("error: ")
+
+
+def test_flags_in_the_order_they_were_given():
+    words = [
+        "prefix",
+        "--text",
+        "a b",
+        "c",
+        "--length=8",
+        "--text-file",
+        "x",
+        "--text=-d",
+        "--seed",
+        "3",
+        "--length",
+        "9",
+    ]
+    expected = [("text", ["a b", "c"]), ("length", ["8"]), ("text", ["-d"]), ("length", ["9"])]
+    assert given_in_order(("text", "length"), words) == expected
+    assert given_in_order(("text", "length"), ["--seed", "3"]) == []

@@ -20,7 +20,10 @@ from utils.metrics import (
     matching_score,
     mpjpe,
     multimodality,
+    position_jumps,
     r_precision,
+    seam_jumps,
+    velocity_jumps,
 )
 
 
@@ -284,3 +287,38 @@ def test_joints_that_are_none():
         foot_sliding(joints[:1], T2M)
     with pytest.raises(ValueError, match="1 are needed, there are 0"):
         floor_penetration(joints[:0], T2M)
+
+
+# --- Seams
+
+
+def test_jumps_of_joints_that_glide_and_of_those_that_leap():
+    """A glide at 0.1 m a frame has no jump of velocity; one frame's leap has two, there and back."""
+    glide = np.zeros((20, 3, 3))
+    glide[..., 0] = 0.1 * np.arange(20)[:, None]
+    np.testing.assert_allclose(position_jumps(glide), np.full(19, 100))
+    np.testing.assert_allclose(velocity_jumps(glide, 20), np.zeros(18), atol=1e-9)
+    leap = glide.copy()
+    leap[10:, :, 1] += 0.3  # all joints, 0.3 m up between frames 9 and 10: a seam before frame 10
+    position, velocity = seam_jumps(leap, [10, 5, 12], 20)
+    np.testing.assert_allclose(position, [1000 * math.hypot(0.1, 0.3), 100, 100])
+    np.testing.assert_allclose(velocity, [0.3 * 20, 0, 0], atol=1e-9)
+    leap[10:, 1:, 1] -= 0.3  # now one joint of three
+    np.testing.assert_allclose(seam_jumps(leap, [10], 20)[1], [0.3 * 20 / 3])
+
+
+def test_jumps_everywhere_are_those_of_seams_everywhere():
+    joints = np.cumsum(rng().normal(size=(50, 4, 3)), axis=0)
+    position, velocity = seam_jumps(joints, range(2, 49), 20)
+    np.testing.assert_allclose(position, position_jumps(joints)[1:-1])
+    np.testing.assert_allclose(velocity.mean(), velocity_jumps(joints, 20).mean(), rtol=0.05)
+    # the second difference of white steps of variance 1 on each axis has variance 2: a Maxwell distribution's mean
+    assert velocity_jumps(np.cumsum(rng().normal(size=(20_000, 1, 3)), axis=0), 1).mean() == pytest.approx(
+        2 * math.sqrt(2 / math.pi) * math.sqrt(2), rel=0.01
+    )
+
+
+@pytest.mark.parametrize("seam", [0, 1, 19, 20])
+def test_seams_at_the_ends(seam):
+    with pytest.raises(ValueError, match="frames 2 to 18"):
+        seam_jumps(np.zeros((20, 3, 3)), [5, seam], 20)

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from dataset.spec import BANDAI, KIT, T2M
-from utils.visualize import COLOURS, motion_html, motion_picture
+from utils.visualize import COLOURS, MADE, motion_html, motion_picture, write_motion
 
 
 def walk(spec, frames=40):
@@ -85,6 +85,31 @@ def test_left_and_right_differ_and_are_named():
     assert COLOURS["left"] != COLOURS["right"]
     for side in ("left", "right"):
         assert f"--{side}: {COLOURS[side]}" in page and re.search(rf"</i>{side}</li>", page)
+
+
+def test_marked_frames_and_the_source():
+    joints, source = walk(T2M), walk(T2M, 30) + 0.5
+    page = motion_html(joints, T2M, "a", marks={"generated": [(3, 9), (20, 40)]}, source=source)
+    motion, _ = embedded(page)
+    assert motion["marked"] == [[3, 9], [20, 40]] and motion["mark"] == "generated" and f"--made: {MADE}" in page
+    decoded = np.frombuffer(base64.b64decode(motion["source"]), dtype="<i4").reshape(30, 22, 3) / 1000
+    np.testing.assert_allclose(decoded, source, atol=1e-3)
+    plain, _ = embedded(motion_html(joints, T2M, "a"))
+    assert plain["marked"] == [] and plain["source"] is None
+    for ranges in ([(3, 41)], [(-1, 2)], [(5, 5)]):
+        with pytest.raises(ValueError, match="frames 0:40"):
+            motion_html(joints, T2M, "a", marks={"generated": ranges})
+    with pytest.raises(ValueError, match="must have shape"):
+        motion_html(joints, T2M, "a", source=source[:, :3])
+
+
+def test_files_of_a_motion(tmp_path):
+    joints = walk(T2M)
+    page, array = write_motion(tmp_path / "x" / "walk", ["npy", "html"], joints, T2M, "a", marks={"made": [(1, 2)]})
+    assert page.read_text() == motion_html(joints, T2M, "a", marks={"made": [(1, 2)]})
+    assert np.load(array).dtype == np.float32 and {page.name, array.name} == {"walk.html", "walk.npy"}
+    assert write_motion(tmp_path / "y", ["npy"], joints, T2M, "a") == [tmp_path / "y.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x", "y.npy"]
 
 
 @pytest.mark.parametrize("spec", [T2M, KIT], ids=lambda spec: spec.name)

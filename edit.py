@@ -1,0 +1,159 @@
+"""Edits of motion that is there, guided by a sentence or by what is kept alone, and motions in a row.
+
+    python edit.py inbetween --motion walk.npy --text "a person walks and turns around"
+    python edit.py range --frames 40:80 --motion walk.bvh
+    python edit.py long --text "a person walks" --length 80 --text "a person bows"
+
+inbetween   keeps the first and the last quarter and makes the middle     prefix   keeps the first half
+outpaint    keeps the middle half and makes the beginning and the end     suffix   keeps the last half
+range       makes the frames of --frames                                  long     makes one motion of all sentences
+
+A motion is an .npy file of features [T, D] or of joints [T, J, 3] in metres with y up, or a .bvh; in a folder, each is
+edited by itself. A root is given by its velocities: what follows frames that are made stands where those arrive, or,
+with --bend, they are bent so that it stands where it stood. It prints the paths it wrote: an HTML page that shows the
+result and the source, and an .npy of the result's joints [T, J, 3] in metres. The same command writes the same files.
+"""
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from options.flags import given_in_order, parse
+from options.option_edit import EditOptions
+from options.prompts import check_numbers, file_stem, read_formats, read_lengths_in_order, read_texts
+from options.sizes import check_sizes, stage1_sizes, stage2_sizes
+from utils.errors import fail
+
+if TYPE_CHECKING:
+    from models.pipeline import MotionPipeline
+
+
+def check_flags(options: EditOptions) -> None:
+    """ValueError for flags that the task does not have, or that it needs."""
+    making = options.task == "long"
+    if bool(options.motion) == making:
+        raise ValueError("long makes a motion and takes no --motion" if making else "say which motion with --motion")
+    if bool(options.frames) != (options.task == "range"):
+        raise ValueError("--frames says what range makes, as in: edit.py range --frames 40:80")
+    if options.length and not making:
+        raise ValueError("--length is for long: an edit has the length of its motion")
+    if options.bend and not options.keep_exact:
+        raise ValueError("--bend needs --keep-exact")
+    if options.scale is not None and not 0 < options.scale < float("inf"):
+        raise ValueError(f"--scale is metres per unit of the file, such as 0.01 for centimetres, not {options.scale}")
+
+
+def read_frames(given: tuple[str, ...]) -> list[tuple[int, int]]:
+    """The ranges of --frames. Raises ValueError for one of another form, or that is empty."""
+    ranges = []
+    for value in given:
+        found = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", value)
+        if not found or int(found[1]) >= int(found[2]):
+            raise ValueError(f"--frames takes FIRST:END with FIRST before END, as in 40:80, not {value!r}")
+        ranges.append((int(found[1]), int(found[2])))
+    return ranges
+
+
+def edit_motions(options: EditOptions, pipeline: "MotionPipeline", texts: list[str], formats: list[str]) -> None:
+    """Make and write the edits of one motion or a folder of them."""
+    from dataset.motion_file import motion_paths, read_motion
+    from models.edits import Edit, check_edit, edit, range_mask, task_frames
+    from utils.motion import features_to_joints
+    from utils.seams import stand_on
+    from utils.visualize import write_motion
+
+    spec, unit = pipeline.spec, pipeline.tokenizer.config.frames_per_token
+    paths = motion_paths(Path(options.motion))
+    if len(texts) not in (1, len(paths)):
+        raise ValueError(f"{len(texts)} sentences for {len(paths)} motions: give one for all, one for each, or none")
+    joint_map = Path(options.joint_map) if options.joint_map else None
+    ranges_asked, edits, sources = read_frames(options.frames), [], []
+    for path, text in zip(paths, texts * len(paths) if len(texts) == 1 else texts):
+        motion = read_motion(path, spec, joint_map, options.scale, options.up)
+        try:
+            ranges = ranges_asked or task_frames(options.task, motion.frames, unit)
+            made = range_mask(ranges, motion.frames)
+            features = motion.features_without(made.numpy())
+            check_edit(Edit(features, ranges), pipeline)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}".replace(f"{path}: {path}", str(path))) from error
+        edits += [Edit(features, ranges, text, sample) for sample in range(options.num_samples)]
+        sources.append(features_to_joints(motion.features_without(np.zeros(motion.frames, dtype=bool)), spec))
+    warn_of_unknown(pipeline, texts)
+    out_dir = Path(options.out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    results = edit(
+        pipeline, edits, options.seed, options.temperature, options.cfg_scale, options.steps, options.plant_feet,
+        options.keep_exact, options.bend, options.blend,
+    )  # fmt: skip
+    for i, result in enumerate(results):
+        number, sample = divmod(i, options.num_samples)
+        name, source = paths[number].stem, sources[number] * spec.metres_per_unit
+        kept = [frame for frame in range(len(source)) if not any(a <= frame < b for a, b in result.generated)]
+        if kept:  # the source stands on the result's first kept frame, so that what differs is what was made
+            source = stand_on(source, source[kept[0]], result.joints[kept[0]])
+        title = f"{result.text or 'no sentence'} ({options.task} of {name})"
+        stem = out_dir / file_stem(number, f"{options.task} {name}", sample)
+        marks = {"generated": result.generated}
+        for written in write_motion(stem, formats, result.joints, spec, title, result.fps, marks, source):
+            print(written)
+
+
+def make_long(options: EditOptions, pipeline: "MotionPipeline", texts: list[str], formats: list[str]) -> None:
+    """Make and write one motion of all sentences."""
+    from models.edits import generate_long
+    from utils.visualize import write_motion
+
+    given = given_in_order(("text", "length"))
+    lengths = read_lengths_in_order(given, len(texts), pipeline.shortest, pipeline.longest)
+    pipeline.check_transitions(options.num_transition_token)
+    lengths = pipeline.fill_lengths(texts, lengths)
+    warn_of_unknown(pipeline, texts)
+    out_dir = Path(options.out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    motions = generate_long(
+        pipeline, texts, lengths, options.seed, options.temperature, options.cfg_scale, options.steps,
+        options.plant_feet, options.num_transition_token, options.transition_text, options.num_samples,
+    )  # fmt: skip
+    for sample, motion in enumerate(motions):
+        path, marks = out_dir / file_stem(0, f"long {motion.text}", sample), {"transition": motion.generated}
+        for written in write_motion(path, formats, motion.joints, pipeline.spec, motion.text, motion.fps, marks):
+            print(written)
+
+
+def warn_of_unknown(pipeline: "MotionPipeline", texts: list[str]) -> None:
+    """Say on stderr which sentences the model knows no word of."""
+    for text in filter(None, texts):
+        if not pipeline.text_encoder.understands(text):
+            print(f"warning: no word of {text!r} is known to this model: the motion will be any", file=sys.stderr)
+
+
+def main() -> None:
+    options = parse(EditOptions, __doc__)
+    try:
+        check_flags(options)
+        read_frames(options.frames)
+        wordless = options.task != "long" and not options.text and not options.text_file
+        texts, formats = [""] if wordless else read_texts(options), read_formats(options.formats)
+        check_numbers(options)
+
+        # torch takes seconds to import: mistakes in the flags are told before
+        from models.pipeline import MotionPipeline
+
+        pipeline = MotionPipeline.load(
+            options.resume_pth, options.resume_trans, options.device, options.resume_length, options.precision,
+            options.dataname, options.clip_model,
+        )  # fmt: skip
+        check_sizes(options, stage1_sizes(pipeline.tokenizer.config) | stage2_sizes(pipeline.transformer.config))
+        (make_long if options.task == "long" else edit_motions)(options, pipeline, texts, formats)
+    except ValueError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"cannot write to --out-dir {options.out_dir}: {error}")
+
+
+if __name__ == "__main__":
+    main()

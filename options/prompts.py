@@ -1,0 +1,99 @@
+"""What people say to generate.py and edit.py: sentences, lengths, formats. Every mistake is a ValueError in words."""
+
+import re
+from pathlib import Path
+
+from options.sampling import SamplingOptions
+
+LONGEST_TEXT = 1000  # characters
+
+
+def read_texts(options: SamplingOptions) -> list[str]:
+    """The sentences of --text or --text-file. Raises ValueError where there is none, or one that cannot be used."""
+    if bool(options.text) == bool(options.text_file):
+        raise ValueError("give sentences with --text, or a file of them with --text-file")
+    texts = list(options.text)
+    if options.text_file:
+        try:
+            lines = Path(options.text_file).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"cannot read --text-file {options.text_file}: {error}") from error
+        texts = [line.strip() for line in lines if line.strip()]
+        if not texts:
+            raise ValueError(f"--text-file {options.text_file} holds no sentence")
+    for text in texts:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError("a sentence holds bytes that are no UTF-8 text") from error
+        if not text.strip():
+            raise ValueError("a sentence is empty: say what the person does, as in --text 'a person walks forward'")
+        if len(text) > LONGEST_TEXT:
+            raise ValueError(f"a sentence has {len(text)} characters: at most {LONGEST_TEXT} can be used")
+    return texts
+
+
+def read_lengths(given: tuple[str, ...], texts: int, shortest: int, longest: int) -> list[int] | None:
+    """Frames for each sentence, None where they are to be predicted. Raises ValueError, with the range, for others."""
+    if not given:
+        return None
+    lengths = [_length(value, shortest, longest) for value in given]
+    if len(given) not in (1, texts):
+        raise ValueError(f"--length: {len(given)} numbers for {texts} sentences; give one for all or one for each")
+    return lengths * (texts if len(given) == 1 else 1)
+
+
+def read_lengths_in_order(
+    given: list[tuple[str, list[str]]], texts: int, shortest: int, longest: int
+) -> list[int | None]:
+    """Frames for each sentence of a row of them, None where they are to be predicted.
+
+    `given` is --text and --length in the order of the command line (options.flags.given_in_order): a --length is for
+    the sentences before it that have none yet, one number for all of them or one for each. The sentences of a file, if
+    `texts` counts more than the flags give, come before all. Raises ValueError where the numbers do not match.
+    """
+    lengths: list[int | None] = [None] * (texts - sum(len(values) for name, values in given if name == "text"))
+    begun = 0  # the first sentence without a number of its own
+    for name, values in given:
+        if name == "text":
+            lengths += [None] * len(values)
+            continue
+        waiting = len(lengths) - begun
+        if not waiting:
+            raise ValueError("--length is for the sentences before it: give it after a --text without one")
+        if len(values) not in (1, waiting):
+            raise ValueError(
+                f"--length: {len(values)} numbers for {waiting} sentences; give one for all or one for each"
+            )
+        numbers = [_length(value, shortest, longest) for value in values]
+        lengths[begun:] = numbers * (waiting if len(values) == 1 else 1)
+        begun = len(lengths)
+    return lengths
+
+
+def _length(value: str, shortest: int, longest: int) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,9}", value) or not shortest <= int(value) <= longest:
+        raise ValueError(f"--length must be a whole number of frames from {shortest} to {longest}, not {value!r}")
+    return int(value)
+
+
+def read_formats(text: str) -> list[str]:
+    """The formats of --formats. Raises ValueError for one that is not known."""
+    formats = [part.strip() for part in text.split(",") if part.strip()]
+    unknown = [part for part in formats if part not in ("html", "npy")]
+    if unknown or not formats:
+        raise ValueError(f"--formats takes html and npy, not {text!r}")
+    return formats
+
+
+def check_numbers(options: SamplingOptions) -> None:
+    """ValueError for numbers beyond any use."""
+    for name, value in (("--temperature", options.temperature), ("--cfg-scale", options.cfg_scale)):
+        if value is not None and not value <= 100:
+            raise ValueError(f"{name} must be from 0 to 100, not {value}")
+
+
+def file_stem(number: int, text: str, sample: int) -> str:
+    """A file name from a sentence: its letters and digits alone, so that it cannot lead anywhere else."""
+    words = re.sub(r"[^a-z0-9]+", "-", text.lower())[:48].strip("-")
+    return f"{number:03d}_{words or 'motion'}_{sample}"
