@@ -9,7 +9,8 @@ outpaint    keeps the middle half and makes the beginning and the end     suffix
 range       makes the frames of --frames                                  long     makes one motion of all sentences
 
 A motion is an .npy file of features [T, D] or of joints [T, J, 3] in metres with y up, or a .bvh; in a folder, each is
-edited by itself. A root is given by its velocities: what follows frames that are made stands where those arrive, or,
+edited by itself. Joints are brought to the dataset's skeleton and the floor to 0; the first kept frames stand where they
+stood. A root is given by its velocities: what follows frames that are made stands where those arrive, or,
 with --bend, they are bent so that it stands where it stood. It prints the paths it wrote: an HTML page that shows the
 result and the source, and an .npy of the result's joints [T, J, 3] in metres. The same command writes the same files.
 """
@@ -62,7 +63,7 @@ def edit_motions(options: EditOptions, pipeline: "MotionPipeline", texts: list[s
     from dataset.motion_file import motion_paths, read_motion
     from models.edits import Edit, check_edit, edit, range_mask, task_frames
     from utils.motion import features_to_joints
-    from utils.seams import stand_on
+    from utils.seams import ranges_of, stand_on
     from utils.visualize import write_motion
 
     spec, unit = pipeline.spec, pipeline.tokenizer.config.frames_per_token
@@ -70,7 +71,7 @@ def edit_motions(options: EditOptions, pipeline: "MotionPipeline", texts: list[s
     if len(texts) not in (1, len(paths)):
         raise ValueError(f"{len(texts)} sentences for {len(paths)} motions: give one for all, one for each, or none")
     joint_map = Path(options.joint_map) if options.joint_map else None
-    ranges_asked, edits, sources = read_frames(options.frames), [], []
+    ranges_asked, edits, motions, sources = read_frames(options.frames), [], [], []
     for path, text in zip(paths, texts * len(paths) if len(texts) == 1 else texts):
         motion = read_motion(path, spec, joint_map, options.scale, options.up)
         try:
@@ -78,10 +79,12 @@ def edit_motions(options: EditOptions, pipeline: "MotionPipeline", texts: list[s
             made = range_mask(ranges, motion.frames)
             features = motion.features_without(made.numpy())
             check_edit(Edit(features, ranges), pipeline)
+            shown = motion.features_without(np.zeros(motion.frames, dtype=bool))
         except ValueError as error:
             raise ValueError(f"{path}: {error}".replace(f"{path}: {path}", str(path))) from error
         edits += [Edit(features, ranges, text, sample) for sample in range(options.num_samples)]
-        sources.append(features_to_joints(motion.features_without(np.zeros(motion.frames, dtype=bool)), spec))
+        motions.append(motion)
+        sources.append(features_to_joints(shown, spec) * spec.metres_per_unit)
     warn_of_unknown(pipeline, texts)
     out_dir = Path(options.out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -91,14 +94,17 @@ def edit_motions(options: EditOptions, pipeline: "MotionPipeline", texts: list[s
     )  # fmt: skip
     for i, result in enumerate(results):
         number, sample = divmod(i, options.num_samples)
-        name, source = paths[number].stem, sources[number] * spec.metres_per_unit
-        kept = [frame for frame in range(len(source)) if not any(a <= frame < b for a, b in result.generated)]
-        if kept:  # the source stands on the result's first kept frame, so that what differs is what was made
-            source = stand_on(source, source[kept[0]], result.joints[kept[0]])
-        title = f"{result.text or 'no sentence'} ({options.task} of {name})"
-        stem = out_dir / file_stem(number, f"{options.task} {name}", sample)
+        motion, source, joints = motions[number], sources[number], result.joints
+        made = range_mask(result.generated, motion.frames).numpy()
+        if not made.all():
+            kept = slice(*ranges_of(~made)[0])
+            if motion.joints is not None:  # joints have a place in the world: the first kept stretch stands there again
+                joints = stand_on(joints, joints[kept], motion.joints[kept] * spec.metres_per_unit)
+            source = stand_on(source, source[kept], joints[kept])
+        title = f"{result.text or 'no sentence'} ({options.task} of {motion.path.stem})"
+        stem = out_dir / file_stem(number, f"{options.task} {motion.path.stem}", sample)
         marks = {"generated": result.generated}
-        for written in write_motion(stem, formats, result.joints, spec, title, result.fps, marks, source):
+        for written in write_motion(stem, formats, joints, spec, title, result.fps, marks, source):
             print(written)
 
 

@@ -15,7 +15,7 @@ from models.encdec import ConvConfig
 from models.vqvae import VQVAE, VQConfig, vqvae_checkpoint
 from options.prompts import read_lengths_in_order
 from tests.dataset.test_prepare_bvh import mixamo_text
-from tests.motions import walking
+from tests.motions import turned, walking
 from tests.tiny import contents, make_checkpoints, refusal, run_script
 from utils.checkpoint import save_checkpoint
 from utils.motion import features_to_joints, joints_to_features
@@ -101,15 +101,31 @@ def test_a_folder_is_its_files(make, motions, tmp_path):
     assert not np.allclose(np.load(each[1]), np.load(together[2]), atol=1e-4)
 
 
-def test_the_source_of_joints_stands_on_the_result(make, motions):
-    """Hidden joints have no influence; the kept ones of the page's two figures lie on each other."""
-    for task, frame in (("inbetween", 3), ("suffix", 40)):
-        page, array = make(task, "--motion", motions / "b-joints.npy", out=task)
-        motion = page_motion(page)
-        assert len(np.load(array)) == motion["frames"] == 60
-        source, result = (np.frombuffer(base64.b64decode(motion[key]), "<i4") for key in ("source", "millimetres"))
-        source, result = source.reshape(60, 22, 3) / 1000, result.reshape(60, 22, 3) / 1000
-        assert np.abs(source[frame] - result[frame]).max() < 0.05
+@pytest.mark.parametrize(("task", "kept"), [("inbetween", slice(0, 12)), ("suffix", slice(28, 60))])
+def test_joints_stand_where_they_stood(make, tmp_path, task, kept):
+    """Kept joints come back to their place in the world; the page's source lies on them."""
+    skeleton = features_to_joints(joints_to_features(walking(BANDAI, 61), BANDAI), BANDAI)  # of the dataset's bones
+    joints = turned(skeleton.astype(np.float64), 2.0) + [5.0, 0.0, -3.0]
+    np.save(tmp_path / "joints.npy", joints)
+    page, array = make(task, "--motion", tmp_path / "joints.npy")
+    result, motion = np.load(array), page_motion(page)
+    assert result.shape == (60, 22, 3)
+    np.testing.assert_allclose(result[kept], joints[kept], atol=0.03)
+    source = np.frombuffer(base64.b64decode(motion["source"]), "<i4").reshape(60, 22, 3) / 1000
+    np.testing.assert_allclose(source[kept], result[kept], atol=0.03)
+
+
+@pytest.mark.parametrize("name", ["a-features.npy", "b-joints.npy"])
+def test_hidden_frames_have_no_influence(make, motions, tmp_path, name):
+    source = np.load(motions / name)
+    other = source.copy()
+    other[20:45] = np.random.default_rng(0).normal(size=other[20:45].shape)
+    np.save(tmp_path / name, other)
+    flags = ("--frames", "20:45", "--text", WALK, "--formats", "npy")
+    made = [
+        make("range", "--motion", folder / name, *flags, out=f"{i}")[0] for i, folder in enumerate((motions, tmp_path))
+    ]
+    assert made[0].read_bytes() == made[1].read_bytes()
 
 
 def test_same_command_same_files(make, motions, tmp_path):
@@ -233,6 +249,14 @@ def test_motions_that_cannot_be_edited(refused, tmp_path):
     assert "there is no motion" in refused("suffix", "--motion", tmp_path / "nowhere.npy")
     (tmp_path / "empty").mkdir()
     assert "no .npy or .bvh" in refused("suffix", "--motion", tmp_path / "empty")
+
+
+def test_joints_whose_hidden_frames_are_none(refused, tmp_path):
+    """The page shows them too."""
+    joints = walking(BANDAI, 60)
+    joints[:20] = 0
+    np.save(tmp_path / "x.npy", joints)
+    assert "x.npy: the legs have no length" in refused("suffix", "--motion", tmp_path / "x.npy")
 
 
 def test_one_bad_motion_of_a_folder(refused, motions, tmp_path):

@@ -98,14 +98,12 @@ def bend_root(features: Tensor, source: Tensor, first: int, end: int, spec: Data
     return bent
 
 
-def stand_on(joints: np.ndarray, pose: np.ndarray, onto: np.ndarray) -> np.ndarray:
-    """Joints [T, J, 3] turned and moved over the floor as takes the pose [J, 3] onto the like pose `onto` [J, 3]."""
-    a, b = (p[1:, [0, 2]] - p[0, [0, 2]] for p in (pose, onto))
+def stand_on(joints: np.ndarray, poses: np.ndarray, onto: np.ndarray) -> np.ndarray:
+    """Joints [T, J, 3] turned and moved over the floor as brings `poses` [N, J, 3] nearest to those of `onto`."""
+    middle, place = (p.mean(axis=(0, 1)) * (1, 0, 1) for p in (poses, onto))
+    a, b = ((p - centre)[..., [0, 2]] for p, centre in ((poses, middle), (onto, place)))
     # the angle about y of the best fit of one to the other
-    angle = math.atan2((a[:, 1] * b[:, 0] - a[:, 0] * b[:, 1]).sum(), (a * b).sum())
+    angle = math.atan2((a[..., 1] * b[..., 0] - a[..., 0] * b[..., 1]).sum(), (a * b).sum())
     cos, sin = math.cos(angle), math.sin(angle)
-    moved = joints - pose[0] * (1, 0, 1)
-    turned = np.stack(
-        (cos * moved[..., 0] + sin * moved[..., 2], moved[..., 1], cos * moved[..., 2] - sin * moved[..., 0]), axis=-1
-    )
-    return turned + onto[0] * (1, 0, 1)
+    x, y, z = np.moveaxis(joints - middle, -1, 0)
+    return np.stack((cos * x + sin * z, y, cos * z - sin * x), axis=-1) + place
