@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import edit
-import models.pipeline
 import models.upper_body
 from dataset.spec import BANDAI, KIT, T2M
 from models.ids import mask_id, token_count
@@ -199,15 +198,11 @@ def test_the_command(tiny, tmp_path, capsys, walk):
 
 def test_weights_of_another_kind(refused, tiny, body, tmp_path):
     assert "vq.pth is a whole-body model" in refused(body)
-    assert "trans.pth is a whole-body model" in refused(replace_trans(tiny, body.trans))
+    assert "trans.pth is a whole-body model" in refused(tiny._replace(trans=body.trans))
     said = refused(make_checkpoints(tmp_path / "kit", KIT, make_vq=tiny_upper_vq))
     assert "wants features [T, 251]" in said
     other = make_checkpoints(tmp_path / "other", seed=1, make_vq=tiny_upper_vq)
-    assert "another tokenizer" in refused(replace_trans(tiny, other.trans))
-
-
-def replace_trans(checkpoints, trans):
-    return checkpoints._replace(trans=trans)
+    assert "another tokenizer" in refused(tiny._replace(trans=other.trans))
 
 
 def test_upper_body_weights_elsewhere(tiny, tmp_path, capsys, walk):
