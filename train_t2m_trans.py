@@ -24,7 +24,7 @@ from dataset.tokens import TokenRows, codebook_tokens, shifted_clips
 from models.clip import load_clip
 from models.ids import length_mask, mask_id, predicted, with_predicted
 from models.masking import training_rows
-from models.pipeline import check_codebooks
+from models.pipeline import check_body, check_codebooks
 from models.text_encoder import LearnedTextConfig, LearnedTextEncoder, build_text_encoder, build_vocabulary
 from models.transformer import MaskedTransformer, TransformerConfig, load_stage2, transformer_checkpoint
 from models.vqvae import VQVAE, check_width, load_vqvae
@@ -58,6 +58,7 @@ def build_models(
     """The transformer and the text encoder that the flags describe, or those of --resume-trans."""
     if options.resume_trans:
         stage2 = load_stage2(options.resume_trans)
+        check_body(stage2.model.config.parts, options.resume_trans, len(tokenizer.config.parts))
         check_codebooks(stage2.model, options.resume_trans, tokenizer, vq_path)
         return stage2.model, build_text_encoder(stage2.text, options.resume_trans, options.clip_model)
     if options.text_encoder == "clip":

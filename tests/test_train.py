@@ -430,9 +430,9 @@ def test_apart_or_not(refused, apart, tiny):
     vq, whole = ["--resume-pth", apart / APART], ["--resume-pth", tiny.vq]
     for script in (train_vq, train_t2m_trans):
         assert "give --sep-uplow" in refused(script, *vq)
-        assert "whole body: --sep-uplow needs one trained with" in refused(script, *whole, "--sep-uplow")
-    assert "1 x 16 x 4" in refused(train_t2m_trans, *vq, "--sep-uplow", "--resume-trans", tiny.trans)
-    assert "2 x 16 x 4" in refused(train_t2m_trans, *whole, "--resume-trans", apart / "trans/net_last.pth")
+        assert "whole-body tokenizer: --sep-uplow needs one" in refused(script, *whole, "--sep-uplow")
+    assert "whole-body model" in refused(train_t2m_trans, *vq, "--sep-uplow", "--resume-trans", tiny.trans)
+    assert "upper-body model" in refused(train_t2m_trans, *whole, "--resume-trans", apart / "trans/net_last.pth")
     assert "upper and lower" in refused(train_vq, "--sep-uplow", "--code-dim", "7")
     assert "--lower-mask" in refused(train_t2m_trans, *vq, "--sep-uplow", "--lower-mask", "-1")
 
