@@ -32,7 +32,7 @@ def pictures(notebook: dict) -> dict[str, bytes]:
 
 def drawing(notebook: dict) -> set[str]:
     """Cells that end with a picture, by their source."""
-    calls = ("strips_picture(", "compare(")
+    calls = ("strips_picture(", "compare")
     return {cell["id"] for cell in code_cells(notebook) if any(line.startswith(calls) for line in cell["source"])}
 
 

@@ -108,6 +108,7 @@ class Strip:
     joints: np.ndarray  # [T, J, 3] metres, y up
     label: str = ""
     made: Ranges = ()  # frames that are coloured apart
+    made_path: bool = True  # their part of the path too, which is kept where only the upper body is made
     frames: int | Sequence[int] = 8  # which ones are shown, or how many, evenly spread from first to last
 
 
@@ -216,7 +217,7 @@ def _draw_strip(
             aspect="equal",
         )  # fmt: skip
         axes.axis("off")
-        _draw_floor(axes, path, frame, view, 0.97 * layout.half, made)
+        _draw_floor(axes, path, frame, view, 0.97 * layout.half, made & strip.made_path)
         _draw_pose(axes, pose, spec, 72 * layout.inches, middle)
         axes.text(0, layout.low, f"{frame / spec.fps:.1f} s{said}", ha="center", va="top", fontsize=9, color=ink)
 
