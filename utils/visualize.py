@@ -108,8 +108,8 @@ class Strip:
     joints: np.ndarray  # [T, J, 3] metres, y up
     label: str = ""
     made: Ranges = ()  # frames that are coloured apart
-    made_path: bool = True  # their part of the path too, which is kept where only the upper body is made
     frames: int | Sequence[int] = 8  # which ones are shown, or how many, evenly spread from first to last
+    made_path: bool = True  # of those frames, the path is coloured too: it is kept where only the upper body is made
 
 
 class Picture(Figure):
