@@ -1,8 +1,8 @@
 """Make the shipped files from training runs: half precision, without what only training needs.
 
-    python -m pretrained.export --vq output/vq/vq/net_best.pth --trans output/trans/net_last.pth \
-        --length output/length/net_best.pth \
-        --vq-upper output/vq/vq_upper/net_best.pth --trans-upper output/trans_upper/net_last.pth
+    python -m pretrained.export --vq output/vq/vq/net_last.pth --trans output/trans/net_last.pth \
+        --length output/length/net_best.pth --evaluator output/evaluator/net_best.pth \
+        --vq-upper output/vq/vq_upper/net_last.pth --trans-upper output/trans_upper/net_last.pth
 
 What is not named is not made; a tokenizer and its transformer go together.
 """
@@ -10,6 +10,7 @@ What is not named is not made; a tokenizer and its transformer go together.
 import argparse
 from pathlib import Path
 
+from models.evaluator import evaluator_checkpoint, load_evaluator
 from models.length import length_checkpoint, load_length_model
 from models.pipeline import check_body, check_codebooks
 from models.transformer import load_stage2, transformer_checkpoint
@@ -33,7 +34,7 @@ def stages(vq_path: str, trans_path: str, parts: int) -> tuple[dict, dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("vq", "trans", "length", "vq-upper", "trans-upper"):
+    for name in ("vq", "trans", "length", "evaluator", "vq-upper", "trans-upper"):
         parser.add_argument(f"--{name}", help=f"checkpoint that becomes {name.replace('-', '_')}.pth")
     parser.add_argument("--out-dir", type=Path, default=HERE)
     args = parser.parse_args()
@@ -48,6 +49,9 @@ def main() -> None:
         if args.length:
             dataset = load_checkpoint(args.length).get("dataset")
             contents["length"] = length_checkpoint(load_length_model(args.length), dataset)
+        if args.evaluator:
+            judge = load_evaluator(args.evaluator)
+            contents["evaluator"] = evaluator_checkpoint(judge, judge.dataset)
         if not contents:
             raise ValueError("name a checkpoint: see --help")
     except ValueError as error:
