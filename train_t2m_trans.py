@@ -21,8 +21,8 @@ from dataset.spec import get_spec
 from dataset.text_features import text_table
 from dataset.tokens import TokenRows, codebook_tokens, shifted_clips
 from models.clip import load_clip
-from models.evaluation import load_validation
 from models.ids import length_mask
+from models.judge import load_validation
 from models.masking import mask_at_random, replace_at_random
 from models.pipeline import MotionPipeline, check_body, check_codebooks
 from models.text_encoder import LearnedTextConfig, LearnedTextEncoder, build_text_encoder, build_vocabulary

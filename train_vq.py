@@ -18,7 +18,7 @@ from dataset.normalizer import training_statistics
 from dataset.spec import get_spec
 from dataset.windows import Windows
 from models.encdec import ConvConfig
-from models.evaluation import load_validation, real_motion, reconstruct
+from models.judge import load_validation, real_motion, reconstruct
 from models.quantize import perplexity
 from models.vqvae import VQVAE, VQConfig, check_width, load_vqvae, vqvae_checkpoint
 from options.flags import parse
