@@ -9,9 +9,9 @@ outpaint    keeps the middle half and makes the beginning and the end     suffix
 range       makes the frames of --frames                                  long     makes one motion of all sentences
 
 A motion is an .npy file of features [T, D] or of joints [T, J, 3] in metres with y up, or a .bvh; in a folder, each is
-edited by itself. Joints are brought to the dataset's skeleton and the floor to 0; the first kept frames stand where they
-stood. A root is given by its velocities: what follows frames that are made stands where those arrive, or,
-with --bend, they are bent so that it stands where it stood. It prints the paths it wrote: an HTML page that shows the
+edited by itself. Joints are brought to the dataset's skeleton and the floor to 0; the first kept frames stand where
+they stood. A root is given by its velocities: what follows frames that are made stands where those arrive, or, with
+--bend, they are bent so that it stands where it stood. It prints the paths it wrote: an HTML page that shows the
 result and the source, and an .npy of the result's joints [T, J, 3] in metres. The same command writes the same files.
 """
 
