@@ -32,8 +32,10 @@ from models.judge import (
     generation_rows,
     load_judge,
     reconstruction_rows,
+    upper_rows,
 )
 from models.pipeline import PRETRAINED, MotionPipeline, check_body
+from models.upper_body import load_upper_body
 from models.vqvae import VQVAE, check_width, load_vqvae
 from options.flags import parse
 from options.option_eval import EvalOptions
@@ -80,13 +82,12 @@ def load_tokenizer(options: EvalOptions, device: torch.device) -> tuple[VQVAE, D
 def load_pipeline(options: EvalOptions) -> MotionPipeline:
     """The models of text to motion. Raises ValueError for files that cannot be used, or lack what is asked for."""
     if options.task == "upper":
-        path = options.resume_pth or PRETRAINED / "vq.pth"
-        if len(load_vqvae(path).config.parts) == 1:
-            raise ValueError(
-                f"--task upper needs an upper-body tokenizer and transformer, and {path} is one of the whole body: "
-                "bash dataset/prepare/download_model_upperbody.sh brings the published ones"
-            )
-        raise ValueError("--task upper cannot be evaluated yet")
+        pipeline = load_upper_body(
+            options.resume_pth, options.resume_trans, options.device, options.precision, options.dataname,
+            options.clip_model,
+        )  # fmt: skip
+        check_sizes(options, stage1_sizes(pipeline.tokenizer.config) | stage2_sizes(pipeline.transformer.config))
+        return pipeline
     pipeline = MotionPipeline.load(
         options.resume_pth, options.resume_trans, options.device, options.resume_length, options.precision,
         options.dataname, options.clip_model,
@@ -164,6 +165,8 @@ def main() -> None:
     def rows_of(draw: Draw) -> Rows:
         if pipeline is None:
             return reconstruction_rows(judge, tokenizer, draw, feet, memory)
+        if options.task == "upper":
+            return upper_rows(judge, pipeline, draw, sampling)
         if options.task:
             return edit_rows(judge, pipeline, options.task, draw, sampling)
         return generation_rows(judge, pipeline, draw, sampling, several, options.length_source == "predicted")

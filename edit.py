@@ -2,11 +2,13 @@
 
     python edit.py inbetween --motion walk.npy --text "a person walks and turns around"
     python edit.py range --frames 40:80 --motion walk.bvh
+    python edit.py upper --motion walk.npy --text "waves with both hands"
     python edit.py long --text "a person walks" --length 80 --text "a person bows"
 
 inbetween   keeps the first and the last quarter and makes the middle     prefix   keeps the first half
 outpaint    keeps the middle half and makes the beginning and the end     suffix   keeps the last half
 range       makes the frames of --frames                                  long     makes one motion of all sentences
+upper       keeps the lower body and makes the upper
 
 A motion is an .npy file of features [T, D] or of joints [T, J, 3] in metres with y up, or a .bvh; in a folder, each is
 edited by itself. Joints are brought to the dataset's skeleton and the floor to 0; the first kept frames stand where
@@ -17,6 +19,7 @@ result and the source, and an .npy of the result's joints [T, J, 3] in metres. T
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +32,8 @@ from options.sizes import check_sizes, stage1_sizes, stage2_sizes
 from utils.errors import fail
 
 if TYPE_CHECKING:
+    from dataset.motion_file import MotionFile
+    from dataset.spec import DatasetSpec
     from models.pipeline import MotionPipeline
 
 
@@ -41,6 +46,12 @@ def check_flags(options: EditOptions) -> None:
         raise ValueError("--frames says what range makes, as in: edit.py range --frames 40:80")
     if options.length and not making:
         raise ValueError("--length is for long: an edit has the length of its motion")
+    if options.lower_mask and options.task != "upper":
+        raise ValueError("--lower-mask is for upper: other edits hide the whole body")
+    if not options.lower_mask <= 1:
+        raise ValueError(f"--lower-mask is a share from 0 to 1, not {options.lower_mask}")
+    if options.task == "upper" and (options.bend or options.blend is not None or not options.keep_exact):
+        raise ValueError("upper makes all frames: --bend, --blend and --no-keep-exact are for edits that keep some")
     if options.bend and not options.keep_exact:
         raise ValueError("--bend needs --keep-exact")
     if options.scale is not None and not 0 < options.scale < float("inf"):
@@ -58,22 +69,29 @@ def read_frames(given: tuple[str, ...]) -> list[tuple[int, int]]:
     return ranges
 
 
+def read_motions(options: EditOptions, spec: "DatasetSpec", texts: list[str]) -> Iterator[tuple["MotionFile", str]]:
+    """The motions of --motion, each with its sentence. Raises ValueError where these are not as many, or for a file."""
+    from dataset.motion_file import motion_paths, read_motion
+
+    paths = motion_paths(Path(options.motion))
+    if len(texts) not in (1, len(paths)):
+        raise ValueError(f"{len(texts)} sentences for {len(paths)} motions: give one for all, one for each, or none")
+    joint_map = Path(options.joint_map) if options.joint_map else None
+    for path, text in zip(paths, texts * len(paths) if len(texts) == 1 else texts):
+        yield read_motion(path, spec, joint_map, options.scale, options.up), text
+
+
 def edit_motions(options: EditOptions, pipeline: "MotionPipeline", texts: list[str], formats: list[str]) -> None:
     """Make and write the edits of one motion or a folder of them."""
-    from dataset.motion_file import motion_paths, read_motion
     from models.edits import Edit, check_edit, edit, range_mask, task_frames
     from utils.motion import features_to_joints
     from utils.seams import ranges_of, stand_on
     from utils.visualize import write_motion
 
     spec, unit = pipeline.spec, pipeline.tokenizer.config.frames_per_token
-    paths = motion_paths(Path(options.motion))
-    if len(texts) not in (1, len(paths)):
-        raise ValueError(f"{len(texts)} sentences for {len(paths)} motions: give one for all, one for each, or none")
-    joint_map = Path(options.joint_map) if options.joint_map else None
     ranges_asked, edits, motions, sources = read_frames(options.frames), [], [], []
-    for path, text in zip(paths, texts * len(paths) if len(texts) == 1 else texts):
-        motion = read_motion(path, spec, joint_map, options.scale, options.up)
+    for motion, text in read_motions(options, spec, texts):
+        path = motion.path
         try:
             ranges = ranges_asked or task_frames(options.task, motion.frames, unit)
             made = range_mask(ranges, motion.frames)
@@ -89,7 +107,7 @@ def edit_motions(options: EditOptions, pipeline: "MotionPipeline", texts: list[s
     out_dir = Path(options.out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     results = edit(
-        pipeline, edits, options.seed, options.temperature, options.cfg_scale, options.steps, options.plant_feet,
+        pipeline, edits, options.seed, options.temperature, options.cfg_scale, options.steps or 10, options.plant_feet,
         options.keep_exact, options.bend, options.blend,
     )  # fmt: skip
     for i, result in enumerate(results):
@@ -108,6 +126,45 @@ def edit_motions(options: EditOptions, pipeline: "MotionPipeline", texts: list[s
             print(written)
 
 
+def edit_upper_bodies(options: EditOptions, pipeline: "MotionPipeline", texts: list[str], formats: list[str]) -> None:
+    """Make and write the upper body of one motion or a folder of them."""
+    from models.upper_body import STEPS, UpperEdit, check_upper_edit, edit_upper
+    from utils.motion import features_to_joints
+    from utils.seams import stand_on
+    from utils.visualize import write_motion
+
+    spec = pipeline.spec
+    edits, motions = [], []
+    for motion, text in read_motions(options, spec, texts):
+        try:
+            features = motion.features_without(np.zeros(motion.frames, dtype=bool))
+            check_upper_edit(UpperEdit(features), pipeline)
+        except ValueError as error:
+            raise ValueError(
+                f"{motion.path}: {error}".replace(f"{motion.path}: {motion.path}", str(motion.path))
+            ) from error
+        edits += [UpperEdit(features, text, sample) for sample in range(options.num_samples)]
+        motions.append(motion)
+    warn_of_unknown(pipeline, texts)
+    out_dir = Path(options.out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    results = edit_upper(
+        pipeline, edits, options.seed, options.temperature, options.cfg_scale, options.steps or STEPS,
+        options.lower_mask,
+    )  # fmt: skip
+    for i, result in enumerate(results):
+        number, sample = divmod(i, options.num_samples)
+        motion, joints, legs = motions[number], result.joints, list(spec.lower_joints)
+        source = features_to_joints(edits[i].features, spec) * spec.metres_per_unit
+        if motion.joints is not None:  # joints have a place in the world: the legs stand there again
+            joints = stand_on(joints, joints[:, legs], motion.joints[:, legs] * spec.metres_per_unit)
+            source = stand_on(source, source[:, legs], joints[:, legs])
+        title = f"{result.text or 'no sentence'} (upper body of {motion.path.stem})"
+        stem = out_dir / file_stem(number, f"upper {motion.path.stem}", sample)
+        for written in write_motion(stem, formats, joints, spec, title, result.fps, source=source):
+            print(written)
+
+
 def make_long(options: EditOptions, pipeline: "MotionPipeline", texts: list[str], formats: list[str]) -> None:
     """Make and write one motion of all sentences."""
     from models.edits import generate_long
@@ -121,7 +178,7 @@ def make_long(options: EditOptions, pipeline: "MotionPipeline", texts: list[str]
     out_dir = Path(options.out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     motions = generate_long(
-        pipeline, texts, lengths, options.seed, options.temperature, options.cfg_scale, options.steps,
+        pipeline, texts, lengths, options.seed, options.temperature, options.cfg_scale, options.steps or 10,
         options.plant_feet, options.num_transition_token, options.transition_text, options.num_samples,
     )  # fmt: skip
     for sample, motion in enumerate(motions):
@@ -148,13 +205,21 @@ def main() -> None:
 
         # torch takes seconds to import: mistakes in the flags are told before
         from models.pipeline import MotionPipeline
+        from models.upper_body import load_upper_body
 
-        pipeline = MotionPipeline.load(
-            options.resume_pth, options.resume_trans, options.device, options.resume_length, options.precision,
-            options.dataname, options.clip_model,
-        )  # fmt: skip
+        if options.task == "upper":
+            pipeline = load_upper_body(
+                options.resume_pth, options.resume_trans, options.device, options.precision, options.dataname,
+                options.clip_model,
+            )  # fmt: skip
+        else:
+            pipeline = MotionPipeline.load(
+                options.resume_pth, options.resume_trans, options.device, options.resume_length, options.precision,
+                options.dataname, options.clip_model,
+            )  # fmt: skip
         check_sizes(options, stage1_sizes(pipeline.tokenizer.config) | stage2_sizes(pipeline.transformer.config))
-        (make_long if options.task == "long" else edit_motions)(options, pipeline, texts, formats)
+        run = {"long": make_long, "upper": edit_upper_bodies}.get(options.task, edit_motions)
+        run(options, pipeline, texts, formats)
     except ValueError as error:
         fail(str(error))
     except OSError as error:

@@ -2,6 +2,7 @@
 
     python train_t2m_trans.py --dataname t2m --vq-name vq_name --exp-name trans_name --num-local-layer 2
 
+With --sep-uplow, and a tokenizer trained with it, the upper body's ids are learned given the lower body's.
 Writes OUT_DIR/EXP_NAME: net_last.pth, net_best.pth (lowest loss on validation), config.json, run.log and
 TensorBoard events; and net_best_fid.pth (lowest FID on validation) where there is a judge (--evaluator).
 """
@@ -21,9 +22,9 @@ from dataset.spec import get_spec
 from dataset.text_features import text_table
 from dataset.tokens import TokenRows, codebook_tokens, shifted_clips
 from models.clip import load_clip
-from models.ids import length_mask
-from models.judge import load_validation
-from models.masking import mask_at_random, replace_at_random
+from models.ids import length_mask, mask_id, predicted, with_predicted
+from models.judge import load_validation, made_motions
+from models.masking import training_rows
 from models.pipeline import MotionPipeline, check_body, check_codebooks
 from models.text_encoder import LearnedTextConfig, LearnedTextEncoder, build_text_encoder, build_vocabulary
 from models.transformer import MaskedTransformer, TransformerConfig, load_stage2, transformer_checkpoint
@@ -31,7 +32,7 @@ from models.vqvae import VQVAE, check_width, load_vqvae
 from options.flags import parse
 from options.option_transformer import TransformerOptions
 from options.option_vq import VQOptions
-from options.sizes import check_sizes, stage1_sizes
+from options.sizes import check_sep_uplow, check_sizes, stage1_sizes
 from utils.checkpoint import save_checkpoint
 from utils.errors import fail
 from utils.runtime import Run, autocast, pick_device, pick_precision, seed_everything
@@ -58,7 +59,7 @@ def build_models(
     """The transformer and the text encoder that the flags describe, or those of --resume-trans."""
     if options.resume_trans:
         stage2 = load_stage2(options.resume_trans)
-        check_body(stage2.model.config.parts, options.resume_trans)
+        check_body(stage2.model.config.parts, options.resume_trans, len(tokenizer.config.parts))
         check_codebooks(stage2.model, options.resume_trans, tokenizer, vq_path)
         return stage2.model, build_text_encoder(stage2.text, options.resume_trans, options.clip_model)
     if options.text_encoder == "clip":
@@ -71,6 +72,7 @@ def build_models(
         width=options.embed_dim_gpt, heads=options.n_head_gpt, layers=options.num_layers,
         local_layers=options.num_local_layer,
         ff_rate=options.ff_rate, row_length=options.block_size - 1, dropout=options.drop_out_rate,
+        parts=len(tokenizer.config.parts),
     )  # fmt: skip
     return MaskedTransformer(config, tokenizer.codebooks()), text_encoder
 
@@ -91,7 +93,7 @@ def main() -> None:
         folder = dataset_folder(spec, options.data_root)
         vq_path = tokenizer_path(options)
         tokenizer = load_vqvae(vq_path, device)
-        check_body(len(tokenizer.config.parts), vq_path)
+        check_sep_uplow(options.sep_uplow, len(tokenizer.config.parts), vq_path)
         check_sizes(options, stage1_sizes(tokenizer.config))
         check_width(tokenizer, spec, vq_path)
         if not tokenizer.has_statistics:
@@ -151,9 +153,8 @@ def main() -> None:
         dropped = (torch.rand(options.batch_size, generator=draws) < options.text_dropout).tolist()
         texts = ["" if drop else text for drop, text in zip(dropped, batch.texts)]
         motion = length_mask(batch.lengths, batch.rows.shape[1])
-        inputs = replace_at_random(batch.rows, motion, codes, options.pkeep, draws)
-        inputs, masked = mask_at_random(inputs, motion, codes, draws)
-        ids, inputs, motion, masked = (x.to(device) for x in (batch.rows, inputs, motion, masked))
+        inputs, masked = training_rows(batch.rows, motion, codes, draws, options.pkeep, options.lower_mask)
+        ids, inputs, motion, masked = (x.to(device) for x in (predicted(batch.rows), inputs, motion, masked))
         with autocast(device, precision):
             text = features(texts)
             logits = model(inputs, text.sentence, text.words, word_mask=text.mask)  # [B, L, K]
@@ -181,8 +182,7 @@ def main() -> None:
             figures = evaluate(kept[0], kept_features, val, codes, device, precision)
             if judged:
                 pipeline = MotionPipeline(tokenizer, kept[0], kept_features, None, spec, device, precision)
-                asked = judged.draw
-                figures |= judged.figures(pipeline.generate_features(asked.texts, asked.lengths, asked.seed)[0])
+                figures |= judged.figures(made_motions(pipeline, judged.draw))
             run.report(step, {f"val/{name}": value for name, value in figures.items()})
             described = (text_encoder if text_encoder.frozen else kept[1]).checkpoint()
             checkpoint = transformer_checkpoint(kept[0], described, spec.name)
@@ -202,19 +202,27 @@ def main() -> None:
 def evaluate(
     model: MaskedTransformer, features, rows: TokenRows, codes: int, device: torch.device, precision: str
 ) -> dict[str, float]:
-    """Loss on the validation clips with their text and without, under the same draws every time."""
+    """Loss on the validation clips with their text and without, under the same draws every time.
+
+    Of the upper body: given all of the lower, and without any of it.
+    """
     draws = torch.Generator().manual_seed(0)
-    figures = {"loss": 0.0, "loss_without_text": 0.0}
+    figures: dict[str, float] = {}
     rounds = 4
     for _ in range(rounds):
         batch = rows.draw(128, draws, augment=False)
         motion = length_mask(batch.lengths, batch.rows.shape[1])
-        inputs, _ = mask_at_random(batch.rows, motion, codes, draws)
-        for name, texts in (("loss", batch.texts), ("loss_without_text", [""] * len(batch.texts))):
+        inputs, _ = training_rows(batch.rows, motion, codes, draws)
+        cases = {"loss": (batch.texts, inputs), "loss_without_text": ([""] * len(batch.texts), inputs)}
+        if inputs.ndim > 2:
+            alone = with_predicted(inputs.masked_fill(motion[..., None], mask_id(codes)), predicted(inputs))
+            cases["loss_without_lower"] = (batch.texts, alone)
+        for name, (texts, shown) in cases.items():
             with autocast(device, precision):
                 text = features(texts)
-                logits = model(inputs.to(device), text.sentence, text.words, word_mask=text.mask)
-            figures[name] += motion_loss(logits, batch.rows.to(device), motion.to(device)).item() / rounds
+                logits = model(shown.to(device), text.sentence, text.words, word_mask=text.mask)
+            loss = motion_loss(logits, predicted(batch.rows).to(device), motion.to(device)).item()
+            figures[name] = figures.get(name, 0.0) + loss / rounds
     return figures
 
 

@@ -2,6 +2,7 @@
 
     python train_vq.py --dataname t2m --exp-name vq_name
 
+With --sep-uplow the upper and the lower body have a tokenizer each, in one file (spec/model.md 4).
 Writes OUT_DIR/vq/EXP_NAME: net_last.pth, net_best.pth (lowest joint error on validation), config.json, run.log and
 TensorBoard events; and net_best_fid.pth (lowest FID on validation) where there is a judge (--evaluator).
 """
@@ -14,16 +15,17 @@ import torch
 
 from dataset.balance import balancing_weights
 from dataset.humanml import dataset_folder, read_split
-from dataset.normalizer import training_statistics
-from dataset.spec import get_spec
+from dataset.normalizer import training_statistics, upper_statistics
+from dataset.spec import DatasetSpec, get_spec
 from dataset.windows import Windows
 from models.encdec import ConvConfig
+from models.ids import length_mask, token_count
 from models.judge import load_validation, real_motion, reconstruct
 from models.quantize import perplexity
 from models.vqvae import VQVAE, VQConfig, check_width, load_vqvae, vqvae_checkpoint
 from options.flags import parse
 from options.option_vq import VQOptions
-from options.sizes import check_sizes, stage1_sizes
+from options.sizes import check_sep_uplow, check_sizes, stage1_sizes
 from utils.checkpoint import load_state, save_checkpoint
 from utils.errors import fail
 from utils.losses import displacement_error, reconstruction_loss, root_aligned_error
@@ -33,16 +35,29 @@ from utils.schedule import learning_rate
 from utils.visualize import motion_picture
 
 
-def build_model(options: VQOptions, dim: int) -> VQVAE:
+def build_model(options: VQOptions, spec: DatasetSpec) -> VQVAE:
     """The tokenizer that the flags describe. Raises ValueError for sizes that do not go together."""
     if options.stride_t != 2:
         raise ValueError("--stride-t must be 2: a halving of the rate is all the layers can do")
-    if options.sep_uplow:
-        raise ValueError("--sep-uplow: the upper-body tokenizer cannot be trained yet")
     conv = ConvConfig(
         options.width, options.depth, options.down_t, options.dilation_growth_rate, options.vq_act, options.vq_norm
     )
-    return VQVAE(VQConfig(dim, options.nb_code, options.code_dim, conv, options.quantizer, options.mu, options.beta))
+    halves = (spec.lower_features, spec.upper_heights) if options.sep_uplow else ()
+    return VQVAE(
+        VQConfig(
+            spec.dim, options.nb_code, options.code_dim, conv, options.quantizer, options.mu, options.beta, *halves
+        )
+    )
+
+
+def codebook_use(ids: torch.Tensor, config: VQConfig) -> dict[str, float]:
+    """Share of the codebook used and perplexity of ids [N]; of ids [N, parts], those of each part."""
+    figures = {}
+    for part, column in zip(config.parts, ids.view(len(ids), -1).unbind(dim=1)):
+        end = "" if part == "body" else f"_{part}"
+        figures[f"codes_used{end}"] = len(column.unique()) / config.codes
+        figures[f"perplexity{end}"] = perplexity(column, config.codes).item()
+    return figures
 
 
 @torch.no_grad()
@@ -57,18 +72,14 @@ def evaluate(model: VQVAE, clips: list, spec, device: torch.device, batch: int =
         motion = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
         tokens = model.encode(model.normalise(motion), lengths)
         decoded = model.denormalise(model.decode(tokens, lengths))[:, : motion.shape[1]]
-        ids.append(tokens[tokens < model.config.codes])
+        ids.append(tokens[length_mask(token_count(lengths, model.config.frames_per_token), tokens.shape[1])])
         for row, target, length in zip(decoded, motion, lengths.tolist()):
             mask = torch.ones(1, length, dtype=torch.bool, device=device)
             joints, wanted = (features_to_joints(x[None, :length], spec) for x in (row, target))
             errors.append(root_aligned_error(joints, wanted, mask).item())
     model.train()
-    ids = torch.cat(ids)
-    return {
-        "mpjpe_mm": float(np.mean(errors)) * spec.metres_per_unit * 1000,
-        "codes_used": len(ids.unique()) / model.config.codes,
-        "perplexity": perplexity(ids, model.config.codes).item(),
-    }
+    error = float(np.mean(errors)) * spec.metres_per_unit * 1000
+    return {"mpjpe_mm": error, **codebook_use(torch.cat(ids), model.config)}
 
 
 def main() -> None:
@@ -83,13 +94,15 @@ def main() -> None:
         train_clips, val_clips = (read_split(spec, folder, split) for split in ("train", "val"))
         judged, note = load_validation(spec, val_clips, options.evaluator, options.glove, device)
         seed_everything(options.seed)  # here: with a judge or without one, what is learned is the same
-        model = build_model(options, spec.dim)
+        model = build_model(options, spec)
         if options.resume_pth:  # the weights are the file's; sizes, and how the codebook learns on, are the flags'
             start = load_vqvae(options.resume_pth)
             check_width(start, spec, options.resume_pth)
+            check_sep_uplow(options.sep_uplow, len(start.config.parts), options.resume_pth)
             check_sizes(options, stage1_sizes(start.config))
             load_state(model, start.state_dict(), options.resume_pth)
-        model.set_statistics(mean, std)
+        heights = map(torch.from_numpy, upper_statistics(train_clips, spec)) if options.sep_uplow else ()
+        model.set_statistics(mean, std, *heights)
         weights = balancing_weights(train_clips, spec, options.balance)
         windows = Windows(train_clips, mean, std, options.window_size, model.config.frames_per_token, weights)
         run = Run(f"{options.out_dir}/vq/{options.exp_name}", options)
@@ -146,8 +159,7 @@ def main() -> None:
             totals[name] = totals.get(name, 0.0) + value.detach() / options.print_iter
         if step % options.print_iter == 0:
             figures = {f"train/{name}": float(value) for name, value in totals.items()}
-            figures["train/perplexity"] = perplexity(out.ids, model.config.codes).item()
-            figures["train/codes_used"] = len(out.ids.unique()) / model.config.codes
+            figures |= {f"train/{name}": value for name, value in codebook_use(out.ids, model.config).items()}
             figures["train/lr"] = optimizer.param_groups[0]["lr"]
             figures["train/steps_per_second"] = options.print_iter / (time.time() - since)
             run.report(step, figures)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset.humanml import load_array
+from dataset.humanml import Clip, load_array
 from dataset.spec import DatasetSpec
 
 CHECKPOINTS = Path("checkpoints")
@@ -48,6 +48,19 @@ def training_statistics(folder: Path, spec: DatasetSpec, root: Path = CHECKPOINT
     std[spec.root_slice] /= spec.root_weight
     std[spec.contact_slice] /= spec.root_weight
     return mean, std
+
+
+def upper_statistics(clips: list[Clip], spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation [heights] of the heights of upper joints above the root's, over all frames of clips.
+
+    The upper-body tokenizer takes these features so (spec/model.md 4). As with the other features, those of one group
+    share the mean of their deviations.
+    """
+    columns = list(spec.upper_heights)
+    heights = np.concatenate([clip.motion[:, columns] - clip.motion[:, 3:4] for clip in clips]).astype(np.float64)
+    mean = heights.mean(axis=0)
+    std = np.full_like(mean, heights.std(axis=0).mean() or 1.0)
+    return mean.astype(np.float32), std.astype(np.float32)
 
 
 def _read(mean_path: Path, std_path: Path, spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """Motion as ids with its captions, for stage 2: every clip is encoded once, batches are drawn from memory.
 
-Axes: B batch, L ids.
+Axes: B batch, L ids. Ids of the upper-body tokenizer have a last axis [upper | lower].
 """
 
 import hashlib
@@ -39,7 +39,7 @@ def shifted_clips(clips: list[Clip], shifts: int) -> list[Clip]:
 
 @torch.no_grad()
 def encode_clips(model: VQVAE, clips: list[Clip], device: torch.device, batch: int | None = None) -> list[Tensor]:
-    """Ids [L] of every clip, in the clips' order: clips of like length share a padded batch.
+    """Ids [L] (or [L, parts]) of every clip, in the clips' order: clips of like length share a padded batch.
 
     The last frames that do not fill a token are left out.
     """
@@ -90,7 +90,7 @@ def _key(model_digest: bytes, clip: Clip) -> str:
 
 @dataclass(frozen=True)
 class TokenBatch:
-    rows: Tensor  # [B, L] motion ids, END, PAD
+    rows: Tensor  # [B, L] or [B, L, parts] motion ids, END, PAD
     lengths: Tensor  # [B] motion tokens
     texts: list[str]
 
@@ -132,7 +132,7 @@ class TokenRows:
             lengths, start = lengths - shorter.long(), (shorter & first).long()
         size = int(lengths.max())
         places = (start[:, None] + torch.arange(size)).clamp(max=self.ids.shape[1] - 1)
-        ids = self.ids[clips].gather(1, places)
+        ids = self.ids[clips[:, None], places]
         which = torch.rand(batch, generator=generator).tolist()
         texts = [self.captions[i][int(u * len(self.captions[i]))] for i, u in zip(clips.tolist(), which)]
         return TokenBatch(make_rows(ids, lengths, self.codes, size + 1), lengths, texts)

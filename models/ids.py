@@ -33,11 +33,25 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
 
 
 def make_rows(ids: Tensor, lengths: Tensor, codes: int, row_length: int) -> Tensor:
-    """Rows [B, row_length] of motion ids [B, L] with lengths [B] (tokens): END and PAD put after each row's motion."""
-    batch, size = ids.shape
-    rows = torch.full((batch, row_length), pad_id(codes), dtype=ids.dtype, device=ids.device)
+    """Rows [B, row_length] of motion ids [B, L] with lengths [B] (tokens): END and PAD put after each row's motion.
+
+    Ids of several parts have a last axis, which stays: every part has its END and PAD.
+    """
+    batch, size, *parts = ids.shape
+    rows = torch.full((batch, row_length, *parts), pad_id(codes), dtype=ids.dtype, device=ids.device)
     width = min(size, row_length)
-    rows[:, :width] = torch.where(length_mask(lengths, width), ids[:, :width], pad_id(codes))
+    rows[:, :width] = ids[:, :width]
+    rows[~length_mask(lengths, row_length)] = pad_id(codes)
     inside = lengths < row_length
     rows[inside.nonzero()[:, 0], lengths[inside]] = end_id(codes)
     return rows
+
+
+def predicted(ids: Tensor) -> Tensor:
+    """Ids [B, L] that stage 2 predicts: of [B, L, parts] those of the first part, the upper body (spec/model.md 4)."""
+    return ids if ids.ndim == 2 else ids[..., 0]
+
+
+def with_predicted(ids: Tensor, new: Tensor) -> Tensor:
+    """The same ids, [B, L] or [B, L, parts], but for those that are predicted: these become `new` [B, L]."""
+    return new if ids.ndim == 2 else torch.cat((new[..., None], ids[..., 1:]), dim=-1)

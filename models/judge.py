@@ -25,6 +25,7 @@ from dataset.spec import DatasetSpec
 from models.edits import Edit, edit, task_frames
 from models.evaluator import WINDOW, Evaluator, WordVectors, load_evaluator
 from models.pipeline import PRETRAINED, MotionPipeline
+from models.upper_body import UpperEdit, edit_upper
 from models.vqvae import VQVAE
 from utils import metrics
 from utils.motion import features_to_joints, plant_feet
@@ -369,6 +370,26 @@ def edit_rows(judge: Judge, pipeline: MotionPipeline, task: str, draw: Draw, sam
     return rows
 
 
+def upper_rows(judge: Judge, pipeline: MotionPipeline, draw: Draw, sampling: Sampling) -> Rows:
+    """Figures of the items with their upper bodies made anew, by their own captions; and how far, in mm, the joints of
+    the lower body are from the item's, with the roots put together, which is the tokenizer's error."""
+    motions = with_made_upper_bodies(pipeline, draw, sampling)
+    real = [real_motion(item) for item in draw.items]
+    caption = judge.read([item.caption for item in draw.items])
+    figures = figures_of(caption, judge.look(motions), judge.look_at(draw.items), draw.seed)
+    lower = list(judge.spec.lower_joints)
+    pairs = zip(joints_of(motions, judge.spec), joints_of(real, judge.spec))
+    errors = [metrics.mpjpe(made[:, lower], source[:, lower], root_aligned=True) for made, source in pairs]
+    return {"real": real_figures(judge, draw), "edited": {**figures, "mpjpe": float(np.mean(errors))}}
+
+
+def with_made_upper_bodies(pipeline: MotionPipeline, draw: Draw, sampling: Sampling) -> list[Tensor]:
+    """The items' motions [T, D], their upper bodies made anew by their captions."""
+    edits = [UpperEdit(real_motion(item).numpy(), item.caption.text) for item in draw.items]
+    edited = edit_upper(pipeline, edits, draw.seed, sampling.temperature, sampling.cfg_scale, sampling.steps)
+    return [torch.from_numpy(one.features) for one in edited]
+
+
 def made_frames(motions: list[Tensor], ranges: list[list[tuple[int, int]]]) -> list[Tensor]:
     """The made stretches [T', D] of motions [T, D]."""
     return [torch.cat([motion[a:b] for a, b in made]) for motion, made in zip(motions, ranges)]
@@ -408,6 +429,13 @@ class Validation:
             return {}
         caption = self.judge.read([item.caption for item in self.draw.items])
         return figures_of(caption, self.judge.look(motions), self.judge.look_at(self.draw.items), self.draw.seed)
+
+
+def made_motions(pipeline: MotionPipeline, draw: Draw) -> list[Tensor]:
+    """A motion [T, D] for each item: of its caption, or of its lower body too where the models take it as given."""
+    if pipeline.transformer.config.parts > 1:
+        return with_made_upper_bodies(pipeline, draw, Sampling())
+    return generate(pipeline, draw.texts, draw.lengths, draw.seed, Sampling())
 
 
 def load_validation(

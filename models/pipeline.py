@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dataset.normalizer import published_statistics
 from dataset.spec import T2M, DatasetSpec, get_spec
-from models.ids import make_rows, mask_id, token_count
+from models.ids import make_rows, mask_id, predicted, token_count, with_predicted
 from models.length import LengthModel, load_length_model
 from models.sampling import sample
 from models.text_encoder import TextFeatures, build_text_encoder
@@ -56,12 +56,13 @@ class MotionPipeline:
     def load(
         cls, vq: str | Path | None = None, trans: str | Path | None = None, device: str = "auto",
         length: str | Path | None = None, precision: str = "32",
-        dataname: str | None = None, clip_model: str | None = None,
+        dataname: str | None = None, clip_model: str | None = None, parts: int = 1,
     ) -> "MotionPipeline":  # fmt: skip
         """From checkpoint files; without any, the weights that ship with the code.
 
         `dataname` names the dataset of checkpoints that do not say it, as the released ones (default t2m).
         `clip_model` says where CLIP is (see `models.clip.load_clip`), for those that were trained on its features.
+        With `parts` 2 the files are the upper-body model's (see `models.upper_body.load_upper_body`).
         Raises ValueError for files that are missing, broken, or do not belong together.
         """
         where = pick_device(device)
@@ -70,9 +71,9 @@ class MotionPipeline:
             length = length or PRETRAINED / "length.pth"
         vq, trans = vq or PRETRAINED / "vq.pth", trans or PRETRAINED / "trans.pth"
         tokenizer = load_vqvae(vq, where)
-        check_body(len(tokenizer.config.parts), vq)
+        check_body(len(tokenizer.config.parts), vq, parts)
         stage2 = load_stage2(trans, where)
-        check_body(stage2.model.config.parts, trans)
+        check_body(stage2.model.config.parts, trans, parts)
         check_codebooks(stage2.model, trans, tokenizer, vq)
         spec = get_spec(stage2.dataset) if stage2.dataset else asked or T2M
         if asked and asked != spec:
@@ -133,7 +134,8 @@ class MotionPipeline:
         A motion depends on its sentence, its length and the seed alone, not on what else is asked for at once; the same
         sentence given again gets another motion. cfg_scale above 1 follows the sentence more closely than the model
         by itself would; None takes the model's usual one. `feet` takes the sliding off feet that stand
-        (`utils.motion.plant_feet`). Raises ValueError for lengths that cannot be generated.
+        (`utils.motion.plant_feet`). Raises ValueError for lengths that cannot be generated,
+        and for a pipeline of the upper body.
         """
         if lengths is None:
             lengths = self.predict_lengths(texts)
@@ -156,6 +158,7 @@ class MotionPipeline:
         """
         if len(lengths) != len(texts):
             raise ValueError(f"{len(texts)} sentences need as many lengths, not {len(lengths)}")
+        check_body(self.transformer.config.parts, "this pipeline's transformer")
         self.check_lengths(lengths)
         cfg_scale = self.guidance if cfg_scale is None else cfg_scale
         generators = row_generators(texts, seed)
@@ -188,6 +191,8 @@ class MotionPipeline:
     ) -> Tensor:  # fmt: skip
         """Ids [B, L] of given ids [B, L], every MASK of lengths [B] (tokens) filled in; past a row's end no motion.
 
+        Of ids [B, L, parts] only those that are predicted are filled in, the upper body's; the others may be MASK.
+
         `conditions` holds a sentence for each row, once or several times: rows with several sentences follow all of
         them alike (the mean of their logits).
         """
@@ -198,6 +203,7 @@ class MotionPipeline:
             nothing = self.text_encoder([""]) if cfg_scale != 1.0 else None
 
             def logits_fn(ids: Tensor) -> Tensor:
+                ids = with_predicted(rows, ids)
                 logits = [self.transformer(ids, text.sentence, text.words, word_mask=text.mask) for text in said]
                 logits = logits[0] if len(logits) == 1 else torch.stack(logits).float().mean(dim=0)
                 if nothing is None:
@@ -205,7 +211,8 @@ class MotionPipeline:
                 free = self.transformer(ids, *_spread(nothing, len(ids)))
                 return free.float() + cfg_scale * (logits.float() - free.float())
 
-            return sample(logits_fn, rows, lengths, codes, steps, temperature, generators)[:, :longest]
+            filled = sample(logits_fn, predicted(rows), lengths, codes, steps, temperature, generators)
+        return with_predicted(rows, filled)[:, :longest]
 
     def _encode(self, texts: list[str]) -> TextFeatures:
         """Features of B sentences, each different one encoded once."""
@@ -218,9 +225,14 @@ class MotionPipeline:
         return TextFeatures(*(x[rows] for x in features))
 
 
-def check_body(parts: int, path: str | Path) -> None:
-    """ValueError for a model, from the file `path`, of two parts of the body."""
-    if parts > 1:
+def check_body(parts: int, path: str | Path, wanted: int = 1) -> None:
+    """ValueError for a model, from the file `path`, of other parts of the body than are wanted."""
+    if parts < wanted:
+        raise ValueError(
+            f"{path} is a whole-body model: the upper body alone needs a tokenizer and a transformer that were trained "
+            "with --sep-uplow"
+        )
+    if parts > wanted:
         raise ValueError(
             f"{path} is an upper-body model, for editing motion that is there: text to motion needs the tokenizer and "
             "the transformer of the whole body"

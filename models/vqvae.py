@@ -56,6 +56,10 @@ class VQVAE(nn.Module):
     def __init__(self, config: VQConfig):
         super().__init__()
         self.config = config
+        if config.code_dim % len(config.parts):
+            raise ValueError(
+                f"a code of {config.code_dim} cannot be shared by {' and '.join(config.parts)}: even ones can"
+            )
         lower = torch.tensor(config.lower_features, dtype=torch.long)
         rest = torch.ones(config.dim, dtype=torch.bool)
         rest[lower] = False
@@ -74,9 +78,12 @@ class VQVAE(nn.Module):
             self.register_buffer("mean_upper", torch.zeros(len(config.upper_heights)))
             self.register_buffer("std_upper", torch.ones(len(config.upper_heights)))
 
-    def set_statistics(self, mean: Tensor | None, std: Tensor | None) -> None:
-        """Take mean and std [D]; None leaves them."""
-        for name, value in (("mean", mean), ("std", std)):
+    def set_statistics(
+        self, mean: Tensor | None, std: Tensor | None, mean_upper: Tensor | None = None, std_upper: Tensor | None = None
+    ) -> None:
+        """Take mean and std [D], and of two parts those of the heights of upper joints; None leaves them."""
+        given = {"mean": mean, "std": std, "mean_upper": mean_upper, "std_upper": std_upper}
+        for name, value in given.items():
             if value is not None:
                 getattr(self, name).copy_(torch.as_tensor(value))
 
@@ -110,8 +117,8 @@ class VQVAE(nn.Module):
         return [motion[..., getattr(self, f"features{_suffix(part)}")] for part in self.config.parts]
 
     def join(self, parts: list[Tensor]) -> Tensor:
-        """The opposite of `split`."""
-        motion = torch.cat(parts, dim=-1)
+        """The opposite of `split`, in the statistics' precision: heights do not come through a lower one."""
+        motion = torch.cat(parts, dim=-1).to(self.mean.dtype)
         columns = torch.cat([getattr(self, f"features{_suffix(part)}") for part in self.config.parts])
         motion = motion[..., columns.argsort()]
         if self.config.upper_heights:

@@ -26,6 +26,9 @@ class TransformerOptions(StageOptions, Stage1Sizes):
     ff_rate: int = flag(4, "width of the MLPs, in widths of the transformer", least=1)
     drop_out_rate: float = flag(0.1, "dropout", least=0)
     shifts: int = flag(1, "token rows a clip, each from one frame later", least=1)
+    lower_mask: float = flag(
+        0.5, "with --sep-uplow: share of the rows that have a random share of their lower ids masked", least=0
+    )
     pkeep: float = flag(0.5, "share of the motion ids that is not replaced by random ones; -1 draws it each step")
 
     text_encoder: str = flag(

@@ -37,7 +37,6 @@ class VQOptions(StageOptions):
     vq_norm: str | None = flag(None, "norm before each activation", choices=NORMS)
     quantizer: str = flag("ema_reset", "how the codebook learns", choices=QUANTIZERS)
     beta: float = flag(1.0, "commitment weight of quantizer orig")
-    sep_uplow: bool = flag(False, "tokenizers of their own for the upper and the lower body")
 
     resume_pth: str | None = flag(None, "stage-1 checkpoint to start from")
     out_dir: str = flag("output", "the run is written to OUT_DIR/vq/EXP_NAME")

@@ -46,6 +46,14 @@ def stage1_sizes(config: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def check_sep_uplow(sep_uplow: bool, parts: int, path: str) -> None:
+    """ValueError where --sep-uplow is not what the tokenizer of the file `path` is, which has so many parts."""
+    if sep_uplow and parts == 1:
+        raise ValueError(f"{path} is a whole-body tokenizer: --sep-uplow needs one that was trained with --sep-uplow")
+    if parts > 1 and not sep_uplow:
+        raise ValueError(f"{path} is an upper-body tokenizer, of upper and lower body apart: give --sep-uplow")
+
+
 def stage2_sizes(config: Any) -> dict[str, Any]:
     """What a transformer's config (models.transformer.TransformerConfig) says to the flags."""
     return {

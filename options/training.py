@@ -29,6 +29,9 @@ class StageOptions(TrainingOptions):
     balance: float = flag(
         0.0, "0 draws evenly, 1 draws kinds of clips evenly, where the dataset's names tell kinds apart"
     )
+    sep_uplow: bool = flag(
+        False, "upper and lower body apart: a tokenizer for each, and a transformer that makes the upper from the lower"
+    )
     precision: str = flag("auto", "auto, 32 or bf16", choices=("auto", "32", "bf16"))
     evaluator: str | None = flag(
         None, "the judge that looks at validation (default: checkpoints/DATANAME/text_mot_match/model/finest.tar of "

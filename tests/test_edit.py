@@ -288,7 +288,7 @@ def test_frames_that_do_not_fit_a_row(refused, tmp_path):
         ("prefix --motion M --bend --no-keep-exact", "--keep-exact"), ("prefix --motion M --scale 0", "--scale"),
         ("prefix --motion M --text a b", "2 sentences for 1 motion"), ("prefix --motion M --blend -1", "--blend"),
         ("prefix --motion M --temperature nan", "--temperature"), ("prefix --motion M --formats pdf", "pdf"),
-        ("prefix --motion M --nb-code 99", "--nb-code"), ("upper --motion M", "upper"), ("", "task"),
+        ("prefix --motion M --nb-code 99", "--nb-code"), ("upward --motion M", "upward"), ("", "task"),
         ("prefix --motion M --up x", "--up"), ("prefix --motion M --device toaster", "toaster"),
         ("long --text a b c --length 8 9", "2 numbers for 3 sentences"), ("long --length 8 --text a", "before it"),
         ("long --text a --length 77", "from 4 to 76"), ("long --text a --num-transition-token 18", "from 0 to 17"),

@@ -15,7 +15,7 @@ import train_vq
 from dataset.spec import BANDAI, KIT
 from models.vqvae import load_vqvae
 from tests.test_train import TRANS, VQ
-from tests.tiny import contents, make_checkpoints, make_dataset, make_judge, refusal, run_script
+from tests.tiny import contents, make_checkpoints, make_dataset, make_judge, refusal, run_script, tiny_upper_vq
 from utils.checkpoint import load_checkpoint
 from utils.metrics import mean_interval
 
@@ -204,8 +204,18 @@ def test_predicted_lengths_need_a_model(given, refused, tiny, data, judge, tmp_p
     assert "--resume-length" in message
 
 
-def test_the_upper_body(refused):
-    assert "upper-body tokenizer" in refused("--task", "upper")
+def test_the_upper_body_needs_its_own_weights(refused):
+    assert "is a whole-body model" in refused("--task", "upper")
+
+
+def test_the_upper_body(evaluate, tmp_path):
+    """What the lower body's joints miss is what the tokenizer misses of them: no sentence moves a leg."""
+    upper = make_checkpoints(tmp_path / "upper", make_vq=tiny_upper_vq)
+    found = evaluate("--task", "upper", "--repeat", 1, *upper.flags)["rows"]
+    assert list(found) == ["real", "edited"]
+    other = evaluate("--task", "upper", "--repeat", 1, "--temperature", 0, *upper.flags)["rows"]
+    assert found["edited"]["mpjpe"] == other["edited"]["mpjpe"], "the legs are the same"
+    assert found["edited"]["fid"] != other["edited"]["fid"], "the arms are not"
 
 
 # --- While models train -----------------------------------------------------------------------------------------------

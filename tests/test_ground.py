@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PIN = re.compile(r"^\s*(?:- )?([A-Za-z0-9_.-]+)==(\S+)$", re.MULTILINE)
-IMPORTED_AS = {"mpl_toolkits": "matplotlib"}  # import name to distribution name, where they differ
+IMPORTED_AS = {"mpl_toolkits": "matplotlib", "PIL": "pillow"}  # import name to distribution name, where they differ
 PATH = re.compile(r"(?<![\w<*/.-])[\w.*-]+(?:/[\w.*-]+)*/?")
 SUFFIXES = {
     ".py",

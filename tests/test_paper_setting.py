@@ -12,6 +12,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+import edit
 import generate
 import train_t2m_trans
 import train_vq
@@ -21,10 +22,12 @@ from models.clip import ClipTextEncoder
 from models.pipeline import GUIDANCE, MotionPipeline
 from models.text_encoder import TextFeatures
 from models.transformer import load_stage2, load_transformer
+from models.upper_body import UpperEdit, edit_upper, load_upper_body
 from models.vqvae import load_vqvae
 from tests.models.test_clip import saved, tiny_tower
+from tests.motions import walking
 from tests.tiny import CAPTIONS, contents, make_dataset, refusal, run_script
-from utils.motion import features_to_joints
+from utils.motion import features_to_joints, joints_to_features
 
 VQ_RUN, TRANS_RUN = "output/vq/2024-06-03-20-22-07_retrain", "output/t2m/2024-06-04-09-29-20_trans_name_b128"
 RELEASED = ["--resume-pth", f"{VQ_RUN}/net_last.pth", "--resume-trans", f"{TRANS_RUN}/net_last.pth"]
@@ -173,13 +176,33 @@ def test_upper_body_checkpoints_make_no_motion_from_text(statistics, shared, cli
     assert not Path("output/generate").exists()
 
 
-def test_upper_body_checkpoints_are_not_trained(statistics, shared, clip, capsys):
+def test_upper_body_checkpoints_edit(statistics, shared, clip, capsys):
+    """The released pair makes an upper body to a walk's legs; without guidance, which it never learned."""
+    flags = ["--resume-pth", put(shared / "golden/A/sep_vq_net_last.pth", "output/vq/vq_upperbody")]
+    flags += ["--resume-trans", put(shared / "golden/A/sep_trans_net_last.pth", "output/t2m/trans_upperbody")]
+    walk = joints_to_features(walking(T2M, 61), T2M)
+    np.save("walk.npy", walk)
+    run_script(
+        edit, "upper", "--motion", "walk.npy", "--text", TEXT, *flags, *clip, "--device", "cpu", "--formats", "npy"
+    )
+    (path,) = capsys.readouterr().out.split()
+    pipeline = load_upper_body(flags[1], flags[3], "cpu", clip_model=clip[1])
+    assert pipeline.guidance == 1
+    (result,) = edit_upper(pipeline, [UpperEdit(walk, TEXT)])
+    np.testing.assert_allclose(np.load(path), result.joints, rtol=1e-5, atol=1e-5)
+
+
+def test_upper_body_checkpoints_are_trained_as_such(statistics, shared, clip, capsys):
     make_dataset(Path(T2M.folder), T2M)
     vq = put(shared / "golden/A/sep_vq_net_last.pth", "output/vq/vq_upperbody")
     trans = put(shared / "golden/A/sep_trans_net_last.pth", "output/t2m/trans_upperbody")
     assert "upper-body" in refusal(capsys, train_t2m_trans, "--resume-pth", vq, *SMALL_TRANS, *clip)
     whole = ["--resume-pth", RELEASED[1], "--resume-trans", trans]
     assert "upper-body" in refusal(capsys, train_t2m_trans, *whole, *SMALL_TRANS, *clip)
+    apart = ["--sep-uplow", "--resume-pth", vq, "--resume-trans", trans]
+    run_script(train_t2m_trans, *apart, *SMALL_TRANS, *clip, "--lr", "0")
+    before, after = load_transformer(trans).state_dict(), load_transformer("output/trans/net_last.pth").state_dict()
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
 
 
 # --- Training, with the published command lines

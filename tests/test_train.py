@@ -17,13 +17,14 @@ import train_length
 import train_t2m_trans
 import train_vq
 from dataset.humanml import read_split
-from dataset.normalizer import training_statistics
+from dataset.normalizer import training_statistics, upper_statistics
 from dataset.spec import BANDAI, KIT, T2M
 from models.length import load_length_model
 from models.pipeline import MotionPipeline
 from models.quantize import QUANTIZERS
 from models.text_encoder import build_text_encoder
 from models.transformer import load_stage2
+from models.upper_body import UpperEdit, edit_upper, load_upper_body
 from models.vqvae import load_vqvae
 from tests.conftest import ROOT
 from tests.tiny import contents, make_checkpoints, make_dataset, refusal, run_script
@@ -346,6 +347,94 @@ def test_t2m_is_the_default(data, tmp_path):
     """HumanML3D's own features are of the same layout, and its name is what a run takes where none is given."""
     run_script(train_vq, "--data-root", data, "--out-dir", tmp_path, *VQ)
     assert load_checkpoint(tmp_path / "vq/vq/net_last.pth")["dataset"] == T2M.name
+
+
+# --- Upper and lower body apart
+
+APART = "vq/vq/net_last.pth"
+
+
+@pytest.fixture(scope="module")
+def apart(data, tmp_path_factory):
+    """OUT_DIR of both stages with --sep-uplow."""
+    folder = tmp_path_factory.mktemp("apart")
+    given = ["--data-root", data, "--dataname", "bandai", "--out-dir", folder, "--sep-uplow"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_vq, "motion_picture", lambda *_: Figure(figsize=(1, 1)))
+        run_script(train_vq, *given, *VQ, "--loss-joint", "0.5", "--loss-step", "0.5")
+    check_run(folder / "vq/vq", [*VQ, "--sep-uplow", "True"])
+    run_script(train_t2m_trans, *given, *TRANS, "--shifts", "2")
+    return folder
+
+
+def test_stage_1_apart(apart, data):
+    model = load_vqvae(apart / APART)
+    assert model.config.parts == ("upper", "lower") and model.codebooks().shape == (2, 16, 4)
+    assert model.config.lower_features == BANDAI.lower_features
+    clips = read_split(BANDAI, data, "train")
+    mean, std = map(torch.from_numpy, training_statistics(data, BANDAI))
+    assert torch.equal(model.mean, mean) and torch.equal(model.std, std)
+    mean, std = map(torch.from_numpy, upper_statistics(clips, BANDAI))
+    assert torch.equal(model.mean_upper, mean) and torch.equal(model.std_upper, std)
+    for quantizer in model.quantizers():
+        assert quantizer.updates == 2 and (quantizer.codebook - quantizer.codebook[0]).abs().max() > 0
+    motion = model.normalise(torch.from_numpy(clips[0].motion))[None]
+    assert torch.isfinite(model.decode(model.encode(motion))).all()
+    scalars = events(apart / "vq/vq").Tags()["scalars"]
+    use = {f"{name}_{part}" for name in ("codes_used", "perplexity") for part in ("upper", "lower")}
+    assert {f"train/{name}" for name in {"joints", "steps", "commit", *use}} <= set(scalars)
+    assert {f"val/{name}" for name in {"mpjpe_mm", *use}} == {tag for tag in scalars if tag.startswith("val/")}
+    assert 1 < events(apart / "vq/vq").Scalars("val/mpjpe_mm")[-1].value < 5000
+
+
+def test_stage_2_apart(apart, data):
+    vq, model = load_vqvae(apart / APART), load_stage2(apart / "trans/net_last.pth").model
+    assert model.config.parts == 2 and torch.equal(model.codebooks, vq.codebooks())
+    kept = {path.stem: np.load(path) for path in (apart / "vq/vq/codebook").glob("*.npy")}
+    train, val = (read_split(BANDAI, data, split) for split in ("train", "val"))
+    assert kept.keys() == {clip.name for clip in train + val} | {f"{clip.name}+1" for clip in train}
+    clip = train[0]
+    for shift, name in enumerate((clip.name, f"{clip.name}+1")):
+        motion = clip.motion[shift:][: (len(clip.motion) - shift) // 4 * 4]
+        ids = vq.encode(vq.normalise(torch.from_numpy(motion))[None])[0]
+        assert ids.shape == (len(motion) // 4, 2) and kept[name].tolist() == ids.tolist()
+    found = {tag for tag in events(apart / "trans").Tags()["scalars"] if tag.startswith("val/")}
+    assert found == {"val/loss", "val/loss_without_text", "val/loss_without_lower"}
+    loss = events(apart / "trans").Scalars("val/loss")[-1].value
+    assert loss == pytest.approx(torch.tensor(16.0).log().item(), abs=1.0)
+
+
+def test_the_two_apart_edit(apart, data):
+    pipeline = load_upper_body(apart / APART, apart / "trans/net_best.pth", "cpu")
+    features = read_split(BANDAI, data, "test")[0].motion
+    (result,) = edit_upper(pipeline, [UpperEdit(features, "a person walks forward")])
+    assert result.joints.shape == (len(features), 22, 3) and np.isfinite(result.joints).all()
+
+
+@pytest.mark.parametrize("flags", ["--lower-mask 0 --pkeep 1", "--lower-mask 1 --precision bf16 --ema 0.9"])
+def test_ways_apart(apart, data, tmp_path, flags):
+    """Stage 2 from the file, and stage 1 on, in another precision."""
+    given = ["--data-root", data, "--dataname", "bandai", "--out-dir", tmp_path, "--sep-uplow", *flags.split()]
+    vq, trans = ["--resume-pth", apart / APART], ["--resume-trans", apart / "trans/net_last.pth"]
+    run_script(train_t2m_trans, *given, *TRANS, *vq, *trans)
+    assert all(torch.isfinite(value).all() for value in weights(tmp_path / "trans/net_last.pth").values())
+    if "bf16" in flags:
+        run_script(train_vq, *given[:7], *VQ, *vq, "--precision", "bf16", "--quantizer", "reset")
+        before, after = weights(apart / APART), weights(tmp_path / APART)
+        assert before.keys() == after.keys() and not equal(before, after)
+        assert all(torch.isfinite(value).all() for value in after.values())
+
+
+def test_apart_or_not(refused, apart, tiny):
+    """--sep-uplow and the files must say the same."""
+    vq, whole = ["--resume-pth", apart / APART], ["--resume-pth", tiny.vq]
+    for script in (train_vq, train_t2m_trans):
+        assert "give --sep-uplow" in refused(script, *vq)
+        assert "whole-body tokenizer: --sep-uplow needs one" in refused(script, *whole, "--sep-uplow")
+    assert "whole-body model" in refused(train_t2m_trans, *vq, "--sep-uplow", "--resume-trans", tiny.trans)
+    assert "upper-body model" in refused(train_t2m_trans, *whole, "--resume-trans", apart / "trans/net_last.pth")
+    assert "upper and lower" in refused(train_vq, "--sep-uplow", "--code-dim", "7")
+    assert "--lower-mask" in refused(train_t2m_trans, *vq, "--sep-uplow", "--lower-mask", "-1")
 
 
 # --- Mistakes: one line on stderr, status 2, no output folder

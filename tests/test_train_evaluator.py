@@ -14,8 +14,9 @@ from dataset.normalizer import training_statistics
 from dataset.prepare.layout import features_path, text_line, text_path, write_splits, write_statistics
 from dataset.spec import BANDAI, KIT
 from models.evaluator import PARTS, Evaluator, EvaluatorConfig, evaluator_checkpoint, load_evaluator
+from pretrained import export
 from tests.dataset.test_evaluation import write_glove
-from tests.tiny import contents, refusal, run_script
+from tests.tiny import contents, make_judge, refusal, run_script
 from train_evaluator import contrastive_loss
 from utils.checkpoint import halved, load_checkpoint, save_checkpoint
 from utils.metrics import r_precision
@@ -251,3 +252,15 @@ def test_size_of_the_shipped_one():
         content = evaluator_checkpoint(Evaluator(sizes), "bandai")
     weights = sum(value.numel() for part in PARTS for value in content[part].values())
     assert 2 * weights < 12 * 2**20
+
+
+def test_export(tmp_path):
+    """What ships is half as large and sees nearly the same."""
+    judge = make_judge(tmp_path / "judge.pth")
+    run_script(export, "--evaluator", judge, "--out-dir", tmp_path / "shipped")
+    exact, shipped = load_evaluator(judge), load_evaluator(tmp_path / "shipped" / "evaluator.pth")
+    assert (tmp_path / "shipped" / "evaluator.pth").stat().st_size < 0.7 * judge.stat().st_size
+    motion, lengths = torch.randn(2, 40, BANDAI.dim, generator=torch.Generator().manual_seed(0)), torch.tensor([40, 24])
+    seen = [model.embed_motion(motion, lengths) for model in (exact, shipped)]
+    torch.testing.assert_close(*seen, rtol=2e-2, atol=2e-2)
+    assert shipped.words.words == exact.words.words and shipped.dataset == "bandai"

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from dataset.humanml import Clip
+from dataset.normalizer import upper_statistics
 from dataset.prepare.layout import features_path, text_line, text_path, write_splits, write_statistics
 from dataset.spec import BANDAI, DatasetSpec
 from models.encdec import ConvConfig
@@ -60,11 +62,28 @@ def tiny_vq(spec: DatasetSpec = BANDAI, seed: int = 0, **sizes) -> VQVAE:
     conv = ConvConfig(width=16, depth=1)
     model = VQVAE(VQConfig(**{"dim": spec.dim, "codes": 16, "code_dim": 4, "conv": conv} | sizes))
     with torch.no_grad():
-        model.quantizer.codebook.normal_()
-        model.decoder.model[-1].weight.mul_(4)
+        for quantizer in model.quantizers():
+            quantizer.codebook.normal_()
+        for name, decoder in model.named_children():
+            if name.startswith("decoder"):
+                decoder.model[-1].weight.mul_(4)
     features = torch.from_numpy(joints_to_features(walking(spec), spec))
     model.set_statistics(features.mean(dim=0), features.std(dim=0) + 0.01)
+    if len(model.config.parts) > 1:
+        model.set_statistics(None, None, *upper_statistics([Clip("walk", features.numpy(), ())], spec))
     return model.eval()
+
+
+def tiny_upper_vq(spec: DatasetSpec = BANDAI, seed: int = 0, **sizes) -> VQVAE:
+    """The same with a tokenizer each for the upper and the lower body, whose codes encoding does pick."""
+    model = tiny_vq(spec, seed, lower_features=spec.lower_features, upper_heights=spec.upper_heights, **sizes)
+    features = torch.from_numpy(joints_to_features(walking(spec, 4 * model.config.codes + 1, 1.5, 2.0), spec))
+    with torch.no_grad():
+        for part in model.config.parts:  # outputs that lie well apart
+            getattr(model, f"encoder_{part}").model[-1].weight.mul_(20)
+        for z, quantizer in zip(model.latents(model.normalise(features)[None])[0], model.quantizers()):
+            quantizer.codebook.copy_(z[0])
+    return model
 
 
 def tiny_text_encoder(seed: int = 0, width: int = 16) -> LearnedTextEncoder:
@@ -79,7 +98,7 @@ def tiny_transformer(tokenizer: VQVAE, seed: int = 0, **sizes) -> MaskedTransfor
     config = TransformerConfig(
         **{
             "codes": codes, "code_dim": code_dim, "text_dim": 16, "width": 32, "heads": 2, "layers": 2,
-            "local_layers": 1, "ff_rate": 2, "row_length": 20,
+            "local_layers": 1, "ff_rate": 2, "row_length": 20, "parts": len(tokenizer.config.parts),
         } | sizes
     )  # fmt: skip
     model = MaskedTransformer(config, tokenizer.codebooks())
@@ -120,9 +139,9 @@ class Checkpoints(NamedTuple):
         return ["--resume-pth", str(self.vq), "--resume-trans", str(self.trans), "--resume-length", str(self.length)]
 
 
-def make_checkpoints(folder: Path, spec: DatasetSpec = BANDAI, seed: int = 0) -> Checkpoints:
+def make_checkpoints(folder: Path, spec: DatasetSpec = BANDAI, seed: int = 0, make_vq=tiny_vq) -> Checkpoints:
     """The three files that generation needs, of untrained models that belong together."""
-    vq = tiny_vq(spec, seed)
+    vq = make_vq(spec, seed)
     transformer = tiny_transformer(vq, seed)
     found = Checkpoints(*(folder / f"{name}.pth" for name in Checkpoints._fields))
     save_checkpoint(found.vq, vqvae_checkpoint(vq, spec.name))

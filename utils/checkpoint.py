@@ -10,6 +10,7 @@ from torch import nn
 from utils.files import write_whole
 
 Config = TypeVar("Config")
+STATISTICS = ("mean", "std", "mean_upper", "std_upper")  # a tokenizer's
 
 
 def load_checkpoint(path: str | Path) -> dict:
@@ -71,7 +72,9 @@ def load_state(module: nn.Module, state: dict[str, torch.Tensor], path: str | Pa
 def halved(content: object) -> object:
     """The same nested dicts with floats of half precision; statistics stay as they are, for their range is wide."""
     if isinstance(content, dict):
-        return {name: value if name in ("mean", "std") else halved(value) for name, value in content.items()}
+        return {
+            name: value if name.rpartition(".")[2] in STATISTICS else halved(value) for name, value in content.items()
+        }
     if isinstance(content, torch.Tensor) and content.is_floating_point():
         return content.half()
     return content

@@ -14,6 +14,9 @@ from dataset.spec import DatasetSpec
 from utils.motion import features_to_joints, root_path, turn
 
 BLEND = 12  # frames over which made frames are led from and to kept ones
+SLOPE_BLEND = (
+    4  # frames over which their speed is: a difference of speed that went on for longer would carry a foot away
+)
 
 
 def ranges_of(mask: Tensor | np.ndarray) -> list[tuple[int, int]]:
@@ -46,9 +49,9 @@ def join_kept(source: Tensor, made: Tensor, generated: Tensor, spec: DatasetSpec
     """Features [T, D]: those of `source` where frames were kept, else those of `made`, led from and to the kept ones.
 
     At a seam the decoder's version of a kept frame is a little off the frame itself. That difference is added to the
-    made frames, fading over `blend` of them along a quintic that begins with the difference's own slope and without a
-    bend: places and speeds go on without a jump, and no kept frame changes. `made` has all frames, the kept ones as
-    decoded.
+    made frames, fading over `blend` of them along a quintic, and so is the difference's own slope, fading sooner, along
+    one that begins without a bend: places and speeds go on without a jump, and no kept frame changes. `made` has all
+    frames, the kept ones as decoded.
     """
     joined = torch.where(generated[:, None], made, source)
     smooth = torch.ones(spec.dim)  # whose slope counts too: places, not what is a speed already
@@ -58,9 +61,11 @@ def join_kept(source: Tensor, made: Tensor, generated: Tensor, spec: DatasetSpec
         span = min(blend, end - first)
         if not span:
             continue
-        t = torch.arange(1, span + 1)[:, None] / (span + 1)
+        t = _fractions(span, span)
         fade = 1 - 10 * t**3 + 15 * t**4 - 6 * t**5
-        slope = (t - 6 * t**3 + 8 * t**4 - 3 * t**5) * (span + 1) * smooth
+        short = min(SLOPE_BLEND, span)
+        t = _fractions(short, span)
+        slope = (t - 6 * t**3 + 8 * t**4 - 3 * t**5) * (short + 1) * smooth
         for edge, inwards in ((first - 1, 1), (end, -1)):
             if not 0 <= edge < len(source):
                 continue
@@ -73,6 +78,11 @@ def join_kept(source: Tensor, made: Tensor, generated: Tensor, spec: DatasetSpec
             rows = edge + inwards * torch.arange(1, span + 1)
             joined[rows] += change
     return joined
+
+
+def _fractions(end: int, size: int) -> Tensor:
+    """[size, 1]: how much of the way to the frame after `end` frames is gone at frames 1, 2, ...; 1 from there on."""
+    return (torch.arange(1, size + 1)[:, None] / (end + 1)).clamp(max=1)
 
 
 def bend_root(features: Tensor, source: Tensor, first: int, end: int, spec: DatasetSpec) -> Tensor:

@@ -9,17 +9,22 @@ Axes: x, y up, z in metres; the floor is y = 0. T frames, J joints.
 
 import base64
 import html
+import io
 import json
 import math
 import re
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from PIL import Image
 
 from dataset.spec import DatasetSpec
 from utils.files import write_text, write_whole
@@ -29,6 +34,9 @@ TEMPLATE = Path(__file__).with_name("motion_page.html")
 # Blue against orange stays apart in every common colour blindness, and each reads on white as well as on near-black.
 COLOURS = {"left": "#2b86d1", "right": "#e8791c", "middle": "#7d8794"}
 MADE = "#9a5bd0"  # of marked frames
+MADE_GROUND = "#f3ebfb"  # behind them in a picture
+SCREEN_DPI = 72  # of a picture in a notebook
+COLUMN, HEAD, FOOT = 1.9, 0.3, 0.3  # inches of a picture: a pose's width, a label above a strip, the times below it
 
 Ranges = Sequence[tuple[int, int]]  # first and end (not included) of stretches of frames
 
@@ -93,41 +101,137 @@ def motion_html(
     return re.sub(r"__([A-Z]+)__", lambda match: fields[match[1]], TEMPLATE.read_text(encoding="utf-8"))
 
 
-def motion_picture(joints: np.ndarray, spec: DatasetSpec, title: str, frames: int = 6) -> Figure:
-    """`frames` poses of joints [T, J, 3] (metres, y up), evenly spread from first to last, side by side.
+@dataclass(frozen=True)
+class Strip:
+    """One row of a picture: poses of a motion."""
 
-    Each pose stands in the middle of its own axes; the floor's metre grid stays in the world, so travel shows. The
-    figure belongs to no pyplot state: it can be made in any thread, saved with `savefig` or given to TensorBoard.
+    joints: np.ndarray  # [T, J, 3] metres, y up
+    label: str = ""
+    made: Ranges = ()  # frames that are coloured apart
+    frames: int | Sequence[int] = 8  # which ones are shown, or how many, evenly spread from first to last
+    made_path: bool = True  # of those frames, the path is coloured too: it is kept where only the upper body is made
+
+
+class Picture(Figure):
+    """A figure of no pyplot state: made in any thread, saved, given to TensorBoard, or shown by a notebook."""
+
+    def _repr_png_(self) -> bytes:
+        """What Jupyter shows where a cell ends with it."""
+        canvas = FigureCanvasAgg(self)
+        self.set_dpi(SCREEN_DPI)
+        canvas.draw()
+        png = io.BytesIO()
+        # few colours make a third of the bytes: notebooks keep their pictures, and a repository keeps notebooks
+        Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).quantize(64).save(png, "png", optimize=True)
+        return png.getvalue()
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How much room each pose has, the same in all strips of a picture."""
+
+    half: float  # metres to either side of the root
+    low: float  # metres from the floor
+    high: float
+    columns: int
+
+    @property
+    def inches(self) -> float:
+        """On paper, per metre."""
+        return COLUMN / (2 * self.half)
+
+    @property
+    def width(self) -> float:
+        return COLUMN * self.columns
+
+    @property
+    def body(self) -> float:
+        """Inches from `low` to `high`."""
+        return (self.high - self.low) * self.inches
+
+
+def motion_picture(joints: np.ndarray, spec: DatasetSpec, title: str, frames: int = 6) -> Picture:
+    """`frames` poses of joints [T, J, 3] (metres, y up), evenly spread from first to last, side by side."""
+    return strips_picture([Strip(joints, frames=frames)], spec, title)
+
+
+def strips_picture(strips: Sequence[Strip], spec: DatasetSpec, title: str) -> Picture:
+    """Strips of poses, one below the other, to one scale and from one side: that of the very first pose.
+
+    Each pose stands in the middle of its own axes; the floor's metre grid stays in the world, so travel shows. Frames
+    that were made have a violet ground, path and trunk, and say so.
     """
-    joints = _checked(joints, spec)
-    if frames < 1:
-        raise ValueError(f"frames must be at least 1, not {frames}")
-    chosen = np.unique(np.linspace(0, len(joints) - 1, frames).round().astype(int))
-    view = _view_axes(_heading(joints[0], spec) + YAW, PITCH)
+    motions = [_checked(strip.joints, spec) for strip in strips]
+    chosen = [_chosen(strip.frames, len(motion)) for strip, motion in zip(strips, motions)]
+    view = _view_axes(_heading(motions[0][0], spec) + YAW, PITCH)
+    paths = [motion[:, 0] * (1, 0, 1) for motion in motions]  # [T, 3] the root on the floor
+    poses = [  # [n, J, 3] right, up, towards the eye
+        (motion[frames] - path[frames, None]) @ view.T for motion, path, frames in zip(motions, paths, chosen)
+    ]
+    layout = _layout(poses)
 
-    ground = joints[:, 0] * (1, 0, 1)  # [T, 3] the root on the floor
-    poses = (joints[chosen] - ground[chosen, None]) @ view.T  # [n, J, 3] right, up, towards the eye
-    margin = 0.25  # metres: half a head, or a hand beyond its wrist, and some air
-    half = max(abs(poses[..., 0]).max() + margin, 0.6)
-    low = min(poses[..., 1].min(), -half * math.sin(PITCH)) - 0.05
-    high = poses[..., 1].max() + margin
-
-    lines = textwrap.wrap(title, 22 * len(chosen) + 10) or [""]
-    inches = 1.9 / (2 * half)  # per metre
+    lines = textwrap.wrap(title, 22 * layout.columns + 10) or [""]
     top = 0.26 * len(lines) + 0.1
-    height = (high - low) * inches + top + 0.3
-    figure = Figure(figsize=(1.9 * len(chosen), height), dpi=120, facecolor="white")
+    heights = [HEAD * bool(strip.label) + layout.body + FOOT for strip in strips]
+    height = top + sum(heights)
+    figure = Picture(figsize=(layout.width, height), dpi=120, facecolor="white")
     FigureCanvasAgg(figure)
     # A sentence is text: "$" in it starts no formula.
     figure.suptitle("\n".join(lines), y=1 - 0.08 / height, va="top", fontsize=11, color="#1d232b", parse_math=False)
-    for column, (frame, pose) in enumerate(zip(chosen, poses)):
-        box = (column / len(chosen), 0.3 / height, 1 / len(chosen), (height - top - 0.3) / height)
-        axes = figure.add_axes(box, xlim=(-half, half), ylim=(low, high), aspect="equal")
-        axes.axis("off")
-        _draw_floor(axes, ground, frame, view, radius=0.97 * half)
-        _draw_pose(axes, pose, spec, points=72 * inches)
-        axes.text(0, low, f"{frame / spec.fps:.1f} s", ha="center", va="top", fontsize=8, color="#5f6874")
+    below = height - top
+    for strip, path, frames, pose, own in zip(strips, paths, chosen, poses, heights):
+        if strip.label:
+            place = 0.1 / layout.width, (below - 0.06) / height
+            figure.text(*place, strip.label, va="top", fontsize=11, color="#1d232b", parse_math=False)
+        below -= own
+        _draw_strip(figure, strip, path, frames, pose, view, layout, below / height, spec)
     return figure
+
+
+def _layout(poses: Sequence[np.ndarray]) -> _Layout:
+    """Room for the widest and the tallest of the poses [n, J, 3] of each strip."""
+    margin = 0.25  # metres: half a head, or a hand beyond its wrist, and some air
+    half = max(max(abs(pose[..., 0]).max() for pose in poses) + margin, 0.6)
+    low = min(min(pose[..., 1].min() for pose in poses), -half * math.sin(PITCH)) - 0.05
+    return _Layout(half, low, max(pose[..., 1].max() for pose in poses) + margin, max(map(len, poses)))
+
+
+def _draw_strip(
+    figure: Figure, strip: Strip, path: np.ndarray, frames: np.ndarray, poses: np.ndarray, view: np.ndarray,
+    layout: _Layout, bottom: float, spec: DatasetSpec,
+) -> None:  # fmt: skip
+    """Poses [n, J, 3] at `frames` [n] of a motion with the root's path [T, 3], from the share `bottom` of a figure."""
+    made = np.zeros(len(path), dtype=bool)
+    for first, end in strip.made:
+        made[first:end] = True
+    width, foot, body = 1 / layout.columns, *(inches / figure.get_figheight() for inches in (FOOT, layout.body))
+    for column, (frame, pose) in enumerate(zip(frames, poses)):
+        left = column * width
+        middle, said, ink = (MADE, " made", MADE) if made[frame] else (COLOURS["middle"], "", "#5f6874")
+        if made[frame]:
+            figure.add_artist(
+                Rectangle((left, bottom), width, body + foot, facecolor=MADE_GROUND, linewidth=0, zorder=-1)
+            )
+        axes = figure.add_axes(
+            (left, bottom + foot, width, body), xlim=(-layout.half, layout.half), ylim=(layout.low, layout.high),
+            aspect="equal",
+        )  # fmt: skip
+        axes.axis("off")
+        _draw_floor(axes, path, frame, view, 0.97 * layout.half, made & strip.made_path)
+        _draw_pose(axes, pose, spec, 72 * layout.inches, middle)
+        axes.text(0, layout.low, f"{frame / spec.fps:.1f} s{said}", ha="center", va="top", fontsize=9, color=ink)
+
+
+def _chosen(frames: int | Sequence[int], total: int) -> np.ndarray:
+    """Indices of the frames that a strip shows of `total`, each once and in order."""
+    if not isinstance(frames, int):
+        chosen = np.unique(frames)
+        if not len(chosen) or chosen[0] < 0 or chosen[-1] >= total:
+            raise ValueError(f"frames must be of 0:{total}, not {list(frames)}")
+        return chosen
+    if frames < 1:
+        raise ValueError(f"frames must be at least 1, not {frames}")
+    return np.unique(np.linspace(0, total - 1, frames).round().astype(int))
 
 
 def _millimetres(joints: np.ndarray) -> str:
@@ -161,8 +265,11 @@ def _view_axes(yaw: float, pitch: float) -> np.ndarray:
     return np.array([(cos, 0, -sin), (-sin * rise, run, -cos * rise), (sin * run, rise, cos * run)])
 
 
-def _draw_floor(axes: Axes, path: np.ndarray, frame: int, view: np.ndarray, radius: float) -> None:
-    """A round piece of floor about `path[frame]`: the metre grid, and the root's path [T, 3], walked part strong."""
+def _draw_floor(axes: Axes, path: np.ndarray, frame: int, view: np.ndarray, radius: float, made: np.ndarray) -> None:
+    """A round piece of floor about `path[frame]`: the metre grid, and the root's path [T, 3].
+
+    The part that is walked by then is strong, and violet where it was `made` [T] (bool).
+    """
     centre = path[frame]
     turn = np.linspace(0, 2 * math.pi, 73)
     rim = radius * np.stack([np.sin(turn), 0 * turn, np.cos(turn)], axis=-1)
@@ -172,25 +279,33 @@ def _draw_floor(axes: Axes, path: np.ndarray, frame: int, view: np.ndarray, radi
             ends = np.zeros((2, 3))
             ends[:, across] = metre - centre[across]
             ends[:, along] = math.sqrt(radius**2 - ends[0, across] ** 2) * np.array([-1, 1])
-            axes.plot(*(ends @ view.T).T[:2], color="#d3dae2", linewidth=0.8, zorder=1)
+            _line(axes, (ends @ view.T).T[:2], color="#d3dae2", linewidth=0.8, zorder=1)
     near = np.linalg.norm(path - centre, axis=-1, keepdims=True) <= radius
     seen = np.where(near, path - centre, np.nan) @ view.T  # NaN breaks the line
-    axes.plot(*seen.T[:2], color="#b9c2cd", linewidth=1.2, zorder=2)
-    axes.plot(*seen[: frame + 1].T[:2], color="#5f6874", linewidth=1.6, zorder=2)
+    _line(axes, seen.T[:2], color="#b9c2cd", linewidth=1.2, zorder=2)
+    _line(axes, seen[: frame + 1].T[:2], color="#5f6874", linewidth=1.6, zorder=2)
+    _line(axes, np.where(made[:, None], seen, np.nan)[: frame + 1].T[:2], color=MADE, linewidth=2, zorder=2)
 
 
-def _draw_pose(axes: Axes, pose: np.ndarray, spec: DatasetSpec, points: float) -> None:
-    """Limbs of a pose [J, 3] (right, up, towards the eye) with the nearest last; `points` to a metre on paper."""
+def _draw_pose(axes: Axes, pose: np.ndarray, spec: DatasetSpec, points: float, middle: str) -> None:
+    """Limbs of a pose [J, 3] (right, up, towards the eye) with the nearest last; `points` to a metre on paper.
+
+    `middle` is the colour of trunk and head.
+    """
+    colours = COLOURS | {"middle": middle}
     nearness = {joint: (pose[joint, 2] + pose[spec.parents[joint], 2]) / 2 for joint in range(1, spec.joints)}
     for order, joint in enumerate(sorted(nearness, key=nearness.get)):
         ends = pose[[spec.parents[joint], joint], :2].T
         # A thin white rim lets a near limb stand out from those behind it.
-        for width, colour in ((0.088, "white"), (0.07, COLOURS[spec.side(joint)])):
-            axes.plot(*ends, color=colour, linewidth=width * points, solid_capstyle="round", zorder=3 + order)
+        for width, colour in ((0.088, "white"), (0.07, colours[spec.side(joint)])):
+            _line(axes, ends, color=colour, linewidth=width * points, solid_capstyle="round", zorder=3 + order)
     head = spec.joint_names.index("head")
     bone = pose[head] - pose[spec.parents[head]]
     centre = pose[head] + 0.06 * bone / max(np.linalg.norm(bone), 1e-6)
     order = 3 + sum(nearness[joint] < centre[2] for joint in nearness)
-    axes.plot(
-        *centre[:2], "o", color=COLOURS["middle"], markersize=0.21 * points, markeredgecolor="white", zorder=order
-    )
+    axes.plot(*centre[:2], "o", color=middle, markersize=0.21 * points, markeredgecolor="white", zorder=order)
+
+
+def _line(axes: Axes, points: np.ndarray, **style: object) -> None:
+    """A line through points [2, n]: `axes.plot` without the scaling to what is drawn, half the time of a picture."""
+    axes.add_artist(Line2D(*points, **style))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dataset.normalizer import published_statistics, read_statistics, training_statistics
+from dataset.humanml import Clip
+from dataset.normalizer import published_statistics, read_statistics, training_statistics, upper_statistics
 from dataset.spec import BANDAI, KIT, T2M
 
 
@@ -80,3 +81,17 @@ def test_broken_files(folder, content):
     (folder / "Mean.npy").write_bytes(content)
     with pytest.raises(ValueError):
         read_statistics(folder, T2M)
+
+
+def test_upper_statistics():
+    """Heights above the root, of the joints by name; one deviation for all."""
+    rng = np.random.default_rng(1)
+    clips = [Clip(str(i), rng.standard_normal((30 + i, KIT.dim)).astype(np.float32), ()) for i in range(3)]
+    mean, std = upper_statistics(clips, KIT)
+    motion = np.concatenate([clip.motion for clip in clips])
+    heights = np.stack([motion[:, 4 + 3 * (joint - 1) + 1] - motion[:, 3] for joint in range(1, 11)], axis=1)
+    np.testing.assert_allclose(mean, heights.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(std, np.full(10, heights.std(axis=0).mean()), rtol=1e-6)
+    assert mean.dtype == std.dtype == np.float32
+    still = [Clip("still", np.zeros((5, KIT.dim), np.float32), ())]
+    assert (upper_statistics(still, KIT)[1] == 1).all()

@@ -221,6 +221,16 @@ def test_rows_are_sub_rows_of_the_clip():
         assert {found[2:] for found in seen if found[0] == clip} == ends
 
 
+def test_rows_of_parts_stay_together():
+    _, ids = rows_of([7, 1, 3])
+    clips = [Clip(str(i), None, (Caption(f"{i} 0", ()),)) for i in range(3)]
+    parts = TokenRows(clips, [torch.stack((row, row + 40), dim=-1) for row in ids], CODES, 5)
+    draws = [rows.draw(200, torch.Generator().manual_seed(0)) for rows in (TokenRows(clips, ids, CODES, 5), parts)]
+    assert torch.equal(draws[1].rows[..., 0], draws[0].rows) and draws[0].texts == draws[1].texts
+    motion = draws[0].rows < CODES
+    assert torch.equal(draws[1].rows[..., 1], torch.where(motion, draws[0].rows + 40, draws[0].rows))
+
+
 def test_augmentation_takes_a_third():
     rows, _ = rows_of([8])
     batch = rows.draw(6000, torch.Generator().manual_seed(0))

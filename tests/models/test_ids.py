@@ -5,7 +5,17 @@ import math
 import pytest
 import torch
 
-from models.ids import FRAMES_PER_TOKEN, end_id, length_mask, make_rows, mask_id, pad_id, token_count
+from models.ids import (
+    FRAMES_PER_TOKEN,
+    end_id,
+    length_mask,
+    make_rows,
+    mask_id,
+    pad_id,
+    predicted,
+    token_count,
+    with_predicted,
+)
 
 
 def plain_row(ids, length, codes, row_length):
@@ -48,3 +58,19 @@ def test_the_longest_motion_takes_49_tokens():
 
 def test_length_mask_is_true_up_to_the_length():
     assert length_mask(torch.tensor([0, 2, 3, 5]), 3).int().tolist() == [[0, 0, 0], [1, 1, 0], [1, 1, 1], [1, 1, 1]]
+
+
+def test_rows_of_parts_are_the_rows_of_each():
+    ids, lengths = torch.arange(2 * 6 * 2).view(2, 6, 2), torch.tensor([6, 2])
+    for row_length in (5, 6, 9):
+        rows = make_rows(ids, lengths, 30, row_length)
+        assert rows.shape == (2, row_length, 2)
+        for part in (0, 1):
+            assert torch.equal(rows[..., part], make_rows(ids[..., part], lengths, 30, row_length))
+
+
+def test_what_is_predicted_is_the_first_part():
+    whole, parts, new = torch.arange(6).view(2, 3), torch.arange(12).view(2, 3, 2), torch.full((2, 3), 99)
+    assert predicted(whole) is whole and torch.equal(predicted(parts), parts[..., 0])
+    assert with_predicted(whole, new) is new
+    assert with_predicted(parts, new).tolist() == torch.stack((new, parts[..., 1]), dim=-1).tolist()

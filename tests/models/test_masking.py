@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.ids import length_mask, make_rows, mask_id
-from models.masking import mask_at_random, replace_at_random
+from models.masking import mask_at_random, mask_given, replace_at_random, training_rows
 
 CODES, ROW = 512, 50
 
@@ -104,3 +104,43 @@ def test_the_generator_decides():
     torch.rand(3)  # the global generator has no say
     assert torch.equal(first, corrupted(10))
     assert not torch.equal(first, corrupted(11))
+
+
+# --- Upper and lower body
+
+
+def test_given_ids_are_masked_in_a_share_of_the_rows():
+    """There anything from none to all, elsewhere nothing."""
+    length, rows = 40, 4000
+    ids, motion = rows_of([length] * rows)
+    out = mask_given(ids, motion, CODES, torch.Generator().manual_seed(6), 0.5)
+    masked = out == mask_id(CODES)
+    assert torch.equal(out[~masked], ids[~masked]) and not (masked & ~motion).any()
+    count = masked.sum(dim=1).float()
+    assert (count > 0).float().mean().item() == pytest.approx(0.5 * (1 - 0.5 / length), abs=0.04)
+    assert count.max() == length and count[count > 0].mean().item() == pytest.approx(length / 2, abs=1.5)
+    for share, touched in ((0.0, 0.0), (1.0, 1 - 0.5 / length)):
+        out = mask_given(ids, motion, CODES, torch.Generator().manual_seed(6), share)
+        assert (out != ids).any(dim=1).float().mean().item() == pytest.approx(touched, abs=0.01)
+
+
+def test_training_rows_are_replaced_and_masked():
+    ids, motion = rows_of(range(1, 50))
+    draws = torch.Generator().manual_seed(7)
+    wanted = mask_at_random(replace_at_random(ids, motion, CODES, 0.4, draws), motion, CODES, draws)
+    found = training_rows(ids, motion, CODES, torch.Generator().manual_seed(7), 0.4)
+    assert torch.equal(found[0], wanted[0]) and torch.equal(found[1], wanted[1])
+
+
+def test_training_rows_of_parts():
+    """The upper ids as of one part; the lower ones true, or MASK."""
+    (upper, motion), (lower, _) = rows_of(range(1, 50)), rows_of(range(1, 50), seed=1)
+    rows = torch.stack((upper, lower), dim=-1)
+    alone, masked = training_rows(upper, motion, CODES, torch.Generator().manual_seed(7), 0.4)
+    for share in (0.0, 1.0):
+        draws = torch.Generator().manual_seed(7)
+        found, where = training_rows(rows, motion, CODES, draws, 0.4, share)
+        assert torch.equal(found[..., 0], alone) and torch.equal(where, masked)
+        hidden = found[..., 1] == mask_id(CODES)
+        assert hidden.any() == (share > 0) and not (hidden & ~motion).any()
+        assert torch.equal(found[..., 1][~hidden], lower[~hidden])

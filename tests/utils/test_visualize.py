@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from dataset.spec import BANDAI, KIT, T2M
-from utils.visualize import COLOURS, MADE, motion_html, motion_picture, write_motion
+from utils.visualize import COLOURS, MADE, Strip, motion_html, motion_picture, strips_picture, write_motion
 
 
 def walk(spec, frames=40):
@@ -147,3 +147,44 @@ def test_one_frame_is_enough():
     joints = walk(T2M, 1)
     assert embedded(motion_html(joints, T2M, "a person stands"))[0]["frames"] == 1
     assert len(motion_picture(joints, T2M, "a person stands").axes) == 1
+
+
+def colours_of(axes):
+    return [line.get_color() for line in axes.lines]
+
+
+def test_strips_colour_what_was_made():
+    joints = walk(T2M)
+    made = [(10, 20)]
+    rows = [Strip(joints, "before", frames=[0, 15, 38]), Strip(joints, "after", made, frames=[0, 15, 38])]
+    figure = strips_picture(rows, T2M, "a walk")
+    assert len(figure.axes) == 6
+    assert [MADE in colours_of(axes)[-22:] for axes in figure.axes] == [False, False, False, False, True, False]
+    assert [axes.texts[0].get_text() for axes in figure.axes[3:]] == ["0.0 s", "0.8 s made", "1.9 s"]
+    assert len([patch for patch in figure.patches + figure.artists if patch.get_zorder() < 0]) == 1
+    tops = [axes.get_position().y1 for axes in figure.axes]
+    assert min(tops[:3]) > max(tops[3:]) and figure.axes[0].get_xlim() == figure.axes[5].get_xlim()
+
+
+def test_a_path_that_was_kept_is_not_violet():
+    joints = walk(T2M)
+    with_path, without = (
+        strips_picture([Strip(joints, made=[(0, 20)], made_path=own, frames=[15])], T2M, "a").axes[0]
+        for own in (True, False)
+    )
+    drawn = [
+        [line for line in axes.lines if line.get_color() == MADE and np.isfinite(line.get_xdata()).any()]
+        for axes in (with_path, without)
+    ]
+    assert len(drawn[0]) == len(drawn[1]) + 1 and drawn[1]  # the path; the trunk is violet in both
+
+
+def test_strips_refuse_frames_that_are_not_there():
+    for frames in ([0, 40], [-1], []):
+        with pytest.raises(ValueError, match="frames must be of 0:40"):
+            strips_picture([Strip(walk(T2M, 40), frames=frames)], T2M, "a")
+
+
+def test_a_notebook_shows_a_picture():
+    png = motion_picture(walk(T2M), T2M, "a walk")._repr_png_()
+    assert png.startswith(b"\x89PNG") and len(png) < 50_000
