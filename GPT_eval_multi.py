@@ -21,7 +21,8 @@ import torch
 from dataset.humanml import dataset_folder, read_split
 from dataset.normalizer import published_statistics
 from dataset.spec import T2M, DatasetSpec, get_spec
-from models.evaluation import (
+from models.evaluator import WINDOW
+from models.judge import (
     Draw,
     Rows,
     Sampling,
@@ -33,7 +34,6 @@ from models.evaluation import (
     reconstruction_rows,
     upper_rows,
 )
-from models.evaluator import WINDOW
 from models.pipeline import PRETRAINED, MotionPipeline, check_body
 from models.upper_body import load_upper_body
 from models.vqvae import VQVAE, check_width, load_vqvae

@@ -22,8 +22,8 @@ from dataset.spec import get_spec
 from dataset.text_features import text_table
 from dataset.tokens import TokenRows, codebook_tokens, shifted_clips
 from models.clip import load_clip
-from models.evaluation import load_validation, made_motions
 from models.ids import length_mask, mask_id, predicted, with_predicted
+from models.judge import load_validation, made_motions
 from models.masking import training_rows
 from models.pipeline import MotionPipeline, check_body, check_codebooks
 from models.text_encoder import LearnedTextConfig, LearnedTextEncoder, build_text_encoder, build_vocabulary

@@ -19,8 +19,8 @@ from dataset.normalizer import training_statistics, upper_statistics
 from dataset.spec import DatasetSpec, get_spec
 from dataset.windows import Windows
 from models.encdec import ConvConfig
-from models.evaluation import load_validation, real_motion, reconstruct
 from models.ids import length_mask, token_count
+from models.judge import load_validation, real_motion, reconstruct
 from models.quantize import perplexity
 from models.vqvae import VQVAE, VQConfig, check_width, load_vqvae, vqvae_checkpoint
 from options.flags import parse

@@ -23,7 +23,8 @@ import torch
 
 from dataset.evaluation import Item
 from dataset.humanml import dataset_folder, read_split
-from models.evaluation import (
+from models.ids import make_rows, mask_id, token_count
+from models.judge import (
     Draw,
     Judge,
     Look,
@@ -36,7 +37,6 @@ from models.evaluation import (
     load_judge,
     real_motion,
 )
-from models.ids import make_rows, mask_id, token_count
 from models.pipeline import MotionPipeline, row_generators
 from models.sampling import sample
 from options.flags import flag, parse

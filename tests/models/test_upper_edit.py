@@ -126,7 +126,7 @@ def test_golden_through_the_pipeline(golden, shared):
     lengths = token_count(golden["trans.lengths_frames"])
     lower = golden["sep.lower_ids"][:, : int(lengths.max())]
     given = torch.stack((torch.full_like(lower, mask_id(48)), lower), dim=-1)
-    filled = pipeline.fill_ids(given, lengths, [[""] * 4], [torch.Generator()] * 4, 0.0, 1.0, 20)
+    filled = pipeline.fill_ids(given, lengths, [["a", "b", "c", "d"]], [torch.Generator()] * 4, 0.0, 1.0, 20)
     for row, wanted, below, length in zip(filled, golden["sep.sample_upper_greedy"], lower, lengths):
         assert torch.equal(row[:length, 0], wanted[:length]) and torch.equal(row[:length, 1], below[:length])
 

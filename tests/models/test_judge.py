@@ -10,8 +10,8 @@ from benchmarks.evaluation_speed import plain_rows
 from dataset.evaluation import embed_batches
 from dataset.humanml import read_split
 from dataset.spec import BANDAI, KIT, T2M
-from models import evaluation
-from models.evaluation import (
+from models import judge as judging
+from models.judge import (
     Judge,
     Look,
     Sampling,
@@ -210,7 +210,7 @@ def test_reconstruction_one_at_a_time(judge, pipeline, draw, monkeypatch):
     for name, aligned in (("mpjpe", True), ("mpjpe_world", False)):
         expected = np.mean([metrics.mpjpe(*pair, root_aligned=aligned) for pair in pairs])
         assert rows["reconstructed"][name] == pytest.approx(expected, rel=1e-3)
-    monkeypatch.setattr(evaluation, "reconstruct", None)
+    monkeypatch.setattr(judging, "reconstruct", None)
     assert reconstruction_rows(judge, tokenizer, draw, False, memory) == rows
 
 
