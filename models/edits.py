@@ -124,8 +124,9 @@ def fill(
     filled = [row.clone() for row in rows]
     windows = [_window(row == mask, longest, pipeline.tokenizer.config.frames_per_token) for row in rows]
     order = [i for i in range(len(rows)) if (rows[i] == mask).any()]
-    order.sort(key=lambda i: windows[i].stop - windows[i].start)  # rows of like length share a batch
-    for chosen in (order[first : first + BATCH] for first in range(0, len(order), BATCH)):
+    sizes = [windows[i].stop - windows[i].start for i in order]
+    for places in pipeline.batches(sizes, [texts[i] for i in order]):
+        chosen = [order[place] for place in places]
         seen = [rows[i][windows[i]] for i in chosen]
         lengths = torch.tensor([len(row) for row in seen], device=pipeline.device)
         given = torch.nn.utils.rnn.pad_sequence(seen, batch_first=True).to(pipeline.device)

@@ -5,6 +5,7 @@ Axes: B sentences, L ids, T frames, J joints.
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from torch import Tensor
 
 from dataset.normalizer import published_statistics
 from dataset.spec import T2M, DatasetSpec, get_spec
+from models.guided import Guided
 from models.ids import make_rows, mask_id, predicted, token_count, with_predicted
 from models.length import LengthModel, load_length_model
+from models.packed import pack
+from models.replay import Replayed
 from models.sampling import sample
-from models.text_encoder import TextFeatures, build_text_encoder
+from models.text_encoder import build_text_encoder
 from models.transformer import MaskedTransformer, load_stage2
 from models.vqvae import VQVAE, check_width, load_vqvae
 from utils.motion import features_to_joints, plant_feet
@@ -51,6 +55,7 @@ class MotionPipeline:
     device: torch.device
     precision: str
     guidance: float = GUIDANCE  # the usual cfg_scale: 1 for the released transformers, which never went without text
+    replayed: Replayed | None = None  # the transformer's features as CUDA graphs, on a GPU
 
     @classmethod
     def load(
@@ -85,7 +90,9 @@ class MotionPipeline:
         length_model = load_length_model(length, where) if length else None
         guidance = GUIDANCE if stage2.text else 1.0
         precision = pick_precision(precision, where)
-        return cls(tokenizer, stage2.model, text_encoder, length_model, spec, where, precision, guidance)
+        transformer, text_encoder = pack(stage2.model, precision), pack(text_encoder, precision)
+        replayed = Replayed(transformer.features) if where.type == "cuda" else None
+        return cls(tokenizer, transformer, text_encoder, length_model, spec, where, precision, guidance, replayed)
 
     @property
     def longest(self) -> int:
@@ -123,6 +130,20 @@ class MotionPipeline:
         most = self.transformer.config.row_length - 3
         if not 0 <= tokens <= most:
             raise ValueError(f"--num-transition-token must be from 0 to {most}, not {tokens}")
+
+    def batches(self, tokens: Sequence[int], texts: Sequence[str]) -> list[list[int]]:
+        """Places of rows of so many tokens that are sampled at once, at most BATCH, those of like sentences together.
+
+        On a CPU they are of one length, since padding takes as long there as motion does; on a GPU, where a batch takes
+        hardly longer than a row, they are of like length.
+        """
+        found: list[list[int]] = []
+        for i in sorted(range(len(tokens)), key=lambda i: (tokens[i], texts[i])):
+            other = not found or (self.device.type == "cpu" and tokens[i] != tokens[found[-1][0]])
+            if other or len(found[-1]) == BATCH:
+                found.append([])
+            found[-1].append(i)
+        return found
 
     @torch.no_grad()
     def generate(
@@ -163,16 +184,15 @@ class MotionPipeline:
         cfg_scale = self.guidance if cfg_scale is None else cfg_scale
         generators = row_generators(texts, seed)
         features, ids = ([torch.empty(0)] * len(texts) for _ in range(2))
-        order = sorted(range(len(texts)), key=lambda i: (lengths[i], texts[i]))  # and so do like sentences
-        for first in range(0, len(order), BATCH):
-            rows = order[first : first + BATCH]
+        tokens = [token_count(length, self.tokenizer.config.frames_per_token) for length in lengths]
+        for rows in self.batches(tokens, texts):
             frames = torch.tensor([lengths[i] for i in rows], device=self.device)
             chosen = [texts[i] for i in rows]
             drawn = self.sample_ids(chosen, frames, [generators[i] for i in rows], temperature, cfg_scale, steps)
             decoded = self.tokenizer.denormalise(self.tokenizer.decode(drawn, frames)).cpu()
             for i, row, row_ids in zip(rows, decoded, drawn.cpu()):
                 features[i] = row[: lengths[i]].clone()
-                ids[i] = row_ids[: token_count(lengths[i], self.tokenizer.config.frames_per_token)].clone()
+                ids[i] = row_ids[: tokens[i]].clone()
         return features, ids
 
     def sample_ids(
@@ -198,31 +218,17 @@ class MotionPipeline:
         """
         codes, longest = self.transformer.config.codes, given.shape[1]
         rows = make_rows(given, lengths, codes, longest + 1)
-        with autocast(self.device, self.precision):
-            said = [self._encode(texts) for texts in conditions]
-            nothing = self.text_encoder([""]) if cfg_scale != 1.0 else None
-
-            def logits_fn(ids: Tensor) -> Tensor:
-                ids = with_predicted(rows, ids)
-                logits = [self.transformer(ids, text.sentence, text.words, word_mask=text.mask) for text in said]
-                logits = logits[0] if len(logits) == 1 else torch.stack(logits).float().mean(dim=0)
-                if nothing is None:
-                    return logits
-                free = self.transformer(ids, *_spread(nothing, len(ids)))
-                return free.float() + cfg_scale * (logits.float() - free.float())
-
-            filled = sample(logits_fn, predicted(rows), lengths, codes, steps, temperature, generators)
-        return with_predicted(rows, filled)[:, :longest]
-
-    def _encode(self, texts: list[str]) -> TextFeatures:
-        """Features of B sentences, each different one encoded once."""
-        distinct = list(dict.fromkeys(texts))
-        features = self.text_encoder(distinct)
-        if len(distinct) == len(texts):
-            return features
+        guides = [*conditions, [""] * len(rows)] if cfg_scale != 1.0 else conditions
+        distinct = list(dict.fromkeys(text for texts in guides for text in texts))
         place = {text: i for i, text in enumerate(distinct)}
-        rows = torch.tensor([place[text] for text in texts], device=features.sentence.device)
-        return TextFeatures(*(x[rows] for x in features))
+        sentences = torch.tensor([[place[text] for text in texts] for texts in guides], device=self.device)
+        scale = cfg_scale if cfg_scale != 1.0 else None
+        with autocast(self.device, self.precision):
+            guided = Guided(self.transformer, rows, self.text_encoder(distinct), sentences, scale, self.replayed)
+            filled = sample(
+                guided, predicted(rows), lengths, codes, steps, temperature, generators, at_picks=True
+            )  # fmt: skip
+        return with_predicted(rows, filled)[:, :longest]
 
 
 def check_body(parts: int, path: str | Path, wanted: int = 1) -> None:
@@ -247,11 +253,6 @@ def check_codebooks(model: MaskedTransformer, trans: str | Path, tokenizer: VQVA
         raise ValueError(f"{trans} was trained on codebooks of {sizes[0]}, {vq} has {sizes[1]} (parts x codes x width)")
     if not torch.allclose(theirs.cpu(), ours.cpu(), atol=1e-2):  # either may have been through half precision
         raise ValueError(f"{trans} was trained on another tokenizer than {vq}: their codebooks differ")
-
-
-def _spread(features: TextFeatures, rows: int) -> tuple[Tensor, Tensor, None]:
-    """The same text for every row, as the transformer takes it (a single sentence has no padding to hide)."""
-    return features.sentence.expand(rows, -1), features.words.expand(rows, -1, -1), None
 
 
 def row_generators(texts: list[str], seed: int) -> list[torch.Generator]:

@@ -6,6 +6,7 @@ batch: it stops by itself and draws from a generator of its own.
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,58 +30,95 @@ def masked_count(iteration: int, rounds: int, to_fill: int) -> int:
     return max(1, math.floor(share * to_fill))
 
 
+class Picks(NamedTuple):
+    """Where ids are due at one iteration: n of them, in R rows of the batch that are not done yet."""
+
+    rows: Tensor  # [R] which rows these are
+    row: Tensor  # [n] the row of each pick: a place in `rows`
+    position: Tensor  # [n] and its position there
+
+
 @torch.no_grad()
 def sample(
-    logits_fn: Callable[[Tensor], Tensor],
+    logits_fn: Callable[..., Tensor],
     given_ids: Tensor,
     lengths: Tensor,
     codes: int,
     steps: int = 10,
     temperature: float = 1.0,
     generators: list[torch.Generator] | None = None,
+    at_picks: bool = False,
 ) -> Tensor:
     """Fill in every MASK of rows given_ids [B, L]; ids that are given stay.
 
-    lengths [B]: motion tokens of each row. temperature 0 takes the likeliest id. generators: one for each row (CPU);
-    without them the rows draw from fresh ones, seeded 0, 1, 2 ... Raises ValueError for a negative temperature.
+    logits_fn takes ids [B, L] and gives logits [B, L, K]; with `at_picks` it takes the ids [R, L] of the rows that are
+    not done yet and `Picks`, and gives logits [n, K]. lengths [B]: motion tokens of each row. temperature 0 takes the
+    likeliest id. generators: one for each row (CPU); without them the rows draw from fresh ones, seeded 0, 1, 2 ...
+    Raises ValueError for a negative temperature.
+
+    All that the host decides, it decides before the first iteration: on a GPU, none waits for another to end.
     """
     if temperature < 0:
         raise ValueError(f"the temperature must be 0 or more, not {temperature}")
-    ids, mask = given_ids.clone(), mask_id(codes)
+    ids, mask, device = given_ids.clone(), mask_id(codes), given_ids.device
     free = ids == mask  # [B, L]
-    to_fill = free.sum(dim=1).tolist()
-    rounds = [rounds_of(length, steps) for length in lengths.tolist()]
+    to_fill, tokens = free.sum(dim=1).tolist(), lengths.tolist()
+    rounds = [rounds_of(length, steps) for length in tokens]
     last = [min(steps, s + 1) if fill else 0 for s, fill in zip(rounds, to_fill)]  # iterations of each row
-    if temperature and generators is None:
-        generators = [torch.Generator().manual_seed(row) for row in range(len(ids))]
-    score = free.float()  # 1 - confidence of what was just filled in; 0 may not be masked again
+    plan = _plan(rounds, to_fill, last)
+    uniform = _uniform(generators, last, tokens, ids.shape[1]).to(device) if temperature else None
+    plan = [tuple(torch.tensor(part, device=device) for part in parts) for parts in plan]
+    score = torch.where(free, 1.0, -1.0)  # 1 - confidence of what was just filled in; -1 may not be masked again
 
-    for iteration in range(max(last, default=0)):
-        going_on = [iteration < end for end in last]
-        active = torch.tensor(going_on, device=ids.device)[:, None]
-        count = [masked_count(iteration, s, fill) for s, fill in zip(rounds, to_fill)]
-        count = torch.tensor(count, device=ids.device)[:, None]
-        rank = score.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-        masked = (rank < count) & free & active
-        ids = ids.masked_fill(masked, mask)
-        logits = logits_fn(ids).float()
+    for iteration, (rows, row, rank) in enumerate(plan):
+        position = score[rows].argsort(dim=1, descending=True, stable=True)[row, rank]
+        where = rows[row], position  # [n] of the batch
+        ids[where] = mask
+        logits = logits_fn(ids[rows], Picks(rows, row, position)) if at_picks else logits_fn(ids)[where]
+        logits = logits.float()  # [n, K]
+        chance = logits.softmax(dim=-1)
         if temperature:
-            drawn = [length if on else 0 for length, on in zip(lengths.tolist(), going_on)]
-            pick = (logits / temperature + _gumbel(generators, drawn, logits)).argmax(dim=-1)
+            drawn_from = chance if temperature == 1 else (logits / temperature).softmax(dim=-1)
+            pick = _draw(drawn_from, uniform[iteration][where])
         else:
             pick = logits.argmax(dim=-1)
-        ids = torch.where(masked, pick, ids)
-        confidence = logits.softmax(dim=-1).gather(-1, pick[..., None])[..., 0]
-        score = torch.where(masked, 1 - confidence, 0.0)
+        ids[where] = pick
+        score.fill_(-1.0)
+        score[where] = 1 - chance.gather(-1, pick[:, None])[:, 0]
     return ids
 
 
-def _gumbel(generators: list[torch.Generator], lengths: list[int], logits: Tensor) -> Tensor:
-    """Noise [B, L, K] whose sum with logits is largest at a draw from their softmax.
-
-    A row draws for its own length alone, so that its draws do not depend on the longest row of the batch.
+def _plan(rounds: list[int], to_fill: list[int], last: list[int]) -> list[tuple[list[int], list[int], list[int]]]:
+    """What is masked at each iteration: the rows that are not done, then of each pick its place among these rows and
+    its rank among the row's scores.
     """
-    noise = torch.zeros(logits.shape)
-    for row, generator, length in zip(noise, generators, lengths):
-        row[:length] = -torch.empty(length, logits.shape[-1]).exponential_(generator=generator).log_()
-    return noise.to(logits.device)
+    plan = []
+    for iteration in range(max(last, default=0)):
+        rows = [row for row, end in enumerate(last) if iteration < end]
+        counts = [masked_count(iteration, rounds[row], to_fill[row]) for row in rows]
+        places = [(i, rank) for i, count in enumerate(counts) for rank in range(count)]
+        plan.append((rows, *map(list, zip(*places))))
+    return plan
+
+
+def _uniform(
+    generators: list[torch.Generator] | None, iterations: list[int], lengths: list[int], longest: int
+) -> Tensor:
+    """Numbers [iterations, B, longest] from 0 up to 1, one for each pick there may be.
+
+    A row draws for its own iterations and length alone: its draws do not depend on the rest of the batch.
+    """
+    if generators is None:
+        generators = [torch.Generator().manual_seed(row) for row in range(len(lengths))]
+    drawn = torch.zeros(max(iterations, default=0), len(lengths), longest)
+    for row, (generator, count, length) in enumerate(zip(generators, iterations, lengths)):
+        drawn[:count, row, :length] = torch.rand(count, length, generator=generator)
+    return drawn
+
+
+def _draw(chance: Tensor, uniform: Tensor) -> Tensor:
+    """Ids [n] drawn from chances [n, K] by numbers [n] from 0 up to 1: the first at which the sum of chances is above
+    the number, taken as a share of the whole sum (which rounding may leave a little beside 1).
+    """
+    below = chance.cumsum(dim=-1)
+    return torch.searchsorted(below, (uniform * below[:, -1])[:, None], right=True)[:, 0]

@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.ids import SPECIAL_IDS, pad_id
+from models.ids import SPECIAL_IDS, pad_id, predicted
 from utils.checkpoint import build_config, load_checkpoint, load_state
 
 
@@ -50,7 +50,7 @@ def sinusoids(positions: int, width: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head attention of x [B, L, E] to `source` [B, N, E]; `visible` [B, N] says which keys exist."""
+    """Multi-head attention of x [B, L, E] to keys and values [B, H, N, E / H], made of what is attended to."""
 
     def __init__(self, width: int, heads: int, dropout: float):
         super().__init__()
@@ -59,13 +59,18 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
         self.output_dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, source: Tensor, visible: Tensor | None) -> Tensor:
-        q, k, v = (
-            rearrange(layer(y), "b n (h e) -> b h n e", h=self.heads)
-            for layer, y in ((self.query, x), (self.key, source), (self.value, source))
-        )
+    def _split(self, x: Tensor) -> Tensor:
+        return rearrange(x, "b n (h e) -> b h n e", h=self.heads)
+
+    def keys_values(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, H, N, E / H] of what is attended to [B, N, E]."""
+        return self._split(self.key(source)), self._split(self.value(source))
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
+        """[B, L, E]; visible [B, N]: keys that exist (None: all)."""
         mask = None if visible is None else visible[:, None, None, :]
-        mixed = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=self.dropout if self.training else 0.0)
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(self._split(self.query(x)), keys, values, mask, dropout_p=dropout)
         return self.output_dropout(self.proj(rearrange(mixed, "b h n e -> b n (h e)")))
 
 
@@ -81,10 +86,28 @@ class Block(nn.Module):
             nn.Linear(width, ff_rate * width), nn.GELU(), nn.Linear(ff_rate * width, width), nn.Dropout(dropout)
         )
 
-    def forward(self, x: Tensor, visible: Tensor | None, words: Tensor | None = None) -> Tensor:
+    def read(self, words: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, H, N, E / H] of words [B, N, E], for `forward`."""
+        return self.attn.keys_values(self.ln3(words))
+
+    def forward(self, x: Tensor, visible: Tensor | None, words: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """x [B, L, E]. words: what `read` gave, for cross-attention; visible [B, N]: of these, or of x itself."""
         normal = self.ln1(x)
-        x = x + self.attn(normal, normal if words is None else self.ln3(words), visible)
+        x = x + self.attn(normal, *(words or self.attn.keys_values(normal)), visible)
         return x + self.mlp(self.ln2(x))
+
+
+class Condition(NamedTuple):
+    """Sentences as the transformer sees them, which is the same at every step of sampling."""
+
+    sentence: Tensor  # [B, E]
+    words: tuple[tuple[Tensor, Tensor], ...]  # keys and values [B, H, N, E / H] for each block of cross-attention
+    word_mask: Tensor | None  # [B, N] words that exist; None: all
+
+    def select(self, rows: Tensor) -> "Condition":
+        """Those of rows [R]; a row may come several times."""
+        words = tuple((keys[rows], values[rows]) for keys, values in self.words)
+        return Condition(self.sentence[rows], words, None if self.word_mask is None else self.word_mask[rows])
 
 
 class MaskedTransformer(nn.Module):
@@ -122,6 +145,31 @@ class MaskedTransformer(nn.Module):
         ]
         return self.to_emb(torch.cat(vectors, dim=-1))
 
+    def condition(self, sentence: Tensor, words: Tensor, word_mask: Tensor | None = None) -> Condition:
+        """What `features` wants of text: sentence [B, S], words [B, N, S], word_mask [B, N] (default: all exist)."""
+        words = self.word_emb(words) if self.cross_att else words  # [B, N, E]
+        keys_values = tuple(block.read(words) for block in self.cross_att)
+        return Condition(self.cond_emb(sentence), keys_values, word_mask if self.config.mask_words else None)
+
+    def features(self, ids: Tensor, condition: Condition, visible: Tensor | None = None) -> Tensor:
+        """[B, L, E] of ids [B, L] (or [B, L, parts]): `head` of any of them gives its logits.
+
+        visible [B, L]: ids that exist (default: all). Raises ValueError for a row longer than the model's.
+        """
+        if ids.shape[1] > self.config.row_length:
+            raise ValueError(f"a row has at most {self.config.row_length} ids, not {ids.shape[1]}")
+        length = ids.shape[1]
+        x = self.embed(ids if ids.ndim == 3 else ids[..., None])  # [B, L, E]
+        if self.cross_att:
+            x = x + self.positions[:length]
+            for block, words in zip(self.cross_att, condition.words):
+                x = block(x, condition.word_mask, words)
+        x = torch.cat((condition.sentence[:, None], x), dim=1) + self.positions[: length + 1]  # [B, 1 + L, E]
+        visible = None if visible is None else F.pad(visible, (1, 0), value=True)
+        for block in self.blocks:
+            x = block(x, visible)
+        return self.ln_f(x[:, 1:])
+
     def forward(
         self,
         ids: Tensor,
@@ -135,25 +183,9 @@ class MaskedTransformer(nn.Module):
         visible [B, L]: ids that exist (default: all but PAD). word_mask [B, N]: words that do (default: all).
         Raises ValueError for a row longer than the model's.
         """
-        if ids.shape[1] > self.config.row_length:
-            raise ValueError(f"a row has at most {self.config.row_length} ids, not {ids.shape[1]}")
-        if ids.ndim == 2:
-            ids = ids[..., None]
         if visible is None:
-            visible = ids[..., 0] != pad_id(self.config.codes)
-        length = ids.shape[1]
-        x = self.embed(ids)  # [B, L, E]
-        if self.cross_att:
-            x = x + self.positions[:length]
-            words = self.word_emb(words)  # [B, N, E]
-            word_mask = word_mask if self.config.mask_words else None
-            for block in self.cross_att:
-                x = block(x, word_mask, words)
-        x = torch.cat((self.cond_emb(sentence)[:, None], x), dim=1) + self.positions[: length + 1]  # [B, 1 + L, E]
-        visible = F.pad(visible, (1, 0), value=True)
-        for block in self.blocks:
-            x = block(x, visible)
-        return self.head(self.ln_f(x[:, 1:]))  # [B, L, K]
+            visible = predicted(ids) != pad_id(self.config.codes)
+        return self.head(self.features(ids, self.condition(sentence, words, word_mask), visible))
 
 
 def _initialise(module: nn.Module) -> None:

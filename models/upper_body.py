@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.edits import Edit, Edited, check_edit
 from models.ids import mask_id, predicted, token_count, with_predicted
-from models.pipeline import BATCH, PRETRAINED, MotionPipeline, generator_of
+from models.pipeline import PRETRAINED, MotionPipeline, generator_of
 from utils.motion import features_to_joints
 
 STEPS = 20  # rounds of decoding for the longest motion, as published for this model
@@ -78,8 +78,8 @@ def edit_upper(
     tokenizer, spec, unit = pipeline.tokenizer, pipeline.spec, pipeline.tokenizer.config.frames_per_token
     cfg_scale = pipeline.guidance if cfg_scale is None else cfg_scale
     results: list[Edited | None] = [None] * len(edits)
-    order = sorted(range(len(edits)), key=lambda i: len(edits[i].features))  # rows of like length share a batch
-    for chosen in (order[first : first + BATCH] for first in range(0, len(order), BATCH)):
+    tokens = [token_count(len(edit.features), unit) for edit in edits]
+    for chosen in pipeline.batches(tokens, [edit.text for edit in edits]):
         rows = [torch.as_tensor(np.asarray(edits[i].features), dtype=torch.float32) for i in chosen]
         frames = torch.tensor([len(row) for row in rows], device=pipeline.device)
         motion = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(pipeline.device)
