@@ -49,6 +49,23 @@ def sinusoids(positions: int, width: int) -> Tensor:
     return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)
 
 
+def attend(query: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None, dropout: float = 0.0) -> Tensor:
+    """[B, H, L, E / H] means of values [B, H, N, E / H], weighted by how well the query meets the keys.
+
+    visible [B, N]: keys that exist (None: all).
+    """
+    mask = None if visible is None else visible[:, None, None, :]
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16 or torch.is_grad_enabled():
+        return F.scaled_dot_product_attention(query, keys, values, mask, dropout_p=dropout)
+    # for inference in bfloat16 torch's fused kernel takes three times as long on a CPU as its parts (LOG.md)
+    batch, heads = query.shape[:2]
+    query, keys, values = (x.flatten(0, 1) for x in (query, keys, values))
+    weights = torch.bmm(query, keys.transpose(1, 2)).float().mul_(query.shape[-1] ** -0.5)
+    if mask is not None:
+        weights.unflatten(0, (batch, heads)).masked_fill_(~mask, -torch.inf)
+    return torch.bmm(weights.softmax(dim=-1).to(values.dtype), values).unflatten(0, (batch, heads))
+
+
 class Attention(nn.Module):
     """Multi-head attention of x [B, L, E] to keys and values [B, H, N, E / H], made of what is attended to."""
 
@@ -68,9 +85,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
         """[B, L, E]; visible [B, N]: keys that exist (None: all)."""
-        mask = None if visible is None else visible[:, None, None, :]
-        dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(self._split(self.query(x)), keys, values, mask, dropout_p=dropout)
+        mixed = attend(self._split(self.query(x)), keys, values, visible, self.dropout if self.training else 0.0)
         return self.output_dropout(self.proj(rearrange(mixed, "b h n e -> b n (h e)")))
 
 

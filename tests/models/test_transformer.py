@@ -10,6 +10,7 @@ from models.ids import end_id, length_mask, make_rows, mask_id, pad_id
 from models.transformer import (
     MaskedTransformer,
     TransformerConfig,
+    attend,
     load_stage2,
     load_transformer,
     sinusoids,
@@ -258,3 +259,21 @@ def test_a_tensor_of_another_shape_is_named(tmp_path):
     save_checkpoint(tmp_path / "trans.pth", content)
     with pytest.raises(ValueError, match=r"head\.weight.*\[12, 31\].*\[12, 32\]"):
         load_transformer(tmp_path / "trans.pth")
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@torch.no_grad()
+def test_attention_in_bfloat16_is_that_of_float32(masked):
+    """On a CPU by products of its own; a row's result does not depend on the other rows, nor on hidden keys."""
+    generator = torch.Generator().manual_seed(0)
+    query, keys, values = (torch.randn(3, 4, n, 16, generator=generator).bfloat16() for n in (5, 9, 9))
+    visible = length_mask(torch.tensor([9, 1, 6]), 9) if masked else None
+    found = attend(query, keys, values, visible)
+    exact = attend(query.double(), keys.double(), values.double(), visible)
+    assert found.dtype == torch.bfloat16 and (found - exact).abs().max() < 0.02
+    if masked:
+        garbage = torch.where(visible[:, None, :, None], keys, 7.0)
+        assert torch.equal(attend(query, garbage, values, visible), found)
+    for row in range(3):
+        one = slice(row, row + 1)
+        assert torch.equal(attend(query[one], keys[one], values[one], visible[one] if masked else None), found[one])
