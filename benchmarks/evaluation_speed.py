@@ -16,7 +16,7 @@ what a draw shares with another) and no more; where starting it takes time, as o
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ from models.sampling import sample
 from options.flags import flag, parse
 from utils.errors import fail
 from utils.motion import plant_feet
-from utils.runtime import autocast, pick_precision
+from utils.runtime import autocast
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     try:
         exact = MotionPipeline.load(options.resume_pth, options.resume_trans, options.device)
-        pipeline = replace(exact, precision=pick_precision("auto", exact.device))
+        pipeline = MotionPipeline.load(options.resume_pth, options.resume_trans, options.device, precision="auto")
         clips = read_split(exact.spec, dataset_folder(exact.spec, options.data_root), options.split)
         draws = [cut(draw_repeat(clips, options.seed, repeat, exact.longest), options.items) for repeat in range(2)]
         judges = [load_judge(exact.spec, options.evaluator, None, exact.device) for _ in range(3)]

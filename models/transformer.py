@@ -57,7 +57,7 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None, 
     mask = None if visible is None else visible[:, None, None, :]
     if query.device.type != "cpu" or query.dtype != torch.bfloat16 or torch.is_grad_enabled():
         return F.scaled_dot_product_attention(query, keys, values, mask, dropout_p=dropout)
-    # for inference in bfloat16 torch's fused kernel takes three times as long on a CPU as its parts (LOG.md)
+    # for inference in bfloat16 torch's fused kernel takes up to three times as long on a CPU as its parts (LOG.md)
     batch, heads = query.shape[:2]
     query, keys, values = (x.flatten(0, 1) for x in (query, keys, values))
     weights = torch.bmm(query, keys.transpose(1, 2)).float().mul_(query.shape[-1] ** -0.5)
