@@ -197,3 +197,14 @@ def test_the_dataset(files, tmp_path):
 def test_devices(files):
     with pytest.raises(ValueError, match="device 'toaster'"):
         MotionPipeline.load(files.vq, files.trans, "toaster")
+
+
+def test_batches_are_of_like_length_and_hold_every_row_once(pipeline):
+    tokens = [19, 3, 17, 8, 8, 40, 9, 18, 40, 41, 46] + [12] * (BATCH + 1)
+    found = pipeline.batches(tokens, [str(i % 3) for i in range(len(tokens))])
+    assert sorted(i for rows in found for i in rows) == list(range(len(tokens)))
+    sizes = [[tokens[i] for i in rows] for rows in found]
+    assert sizes == [[3], [8, 8, 9], [12] * BATCH, [12], [17, 18, 19], [40, 40, 41], [46]]
+    texts = [i % 3 for i in found[2]]
+    assert texts == sorted(texts), "like sentences together"
+    assert pipeline.batches([], []) == []
