@@ -152,8 +152,10 @@ def product_speed(precision: str, device: torch.device, size: int = 2048) -> flo
 def operations(config: TransformerConfig, parameters: int, tokens: int) -> float:
     """Of one motion's products: the positions that exist (a sentence, the tokens, END) times the steps it takes."""
     steps = min(STEPS, rounds_of(tokens, STEPS) + 1)
-    embeddings = config.codes * config.code_dim
-    return 2 * (parameters - embeddings) * (tokens + 2) * steps
+    once = (
+        2 * config.text_dim * config.width + 2 * config.local_layers * config.width**2
+    )  # weights of the text's layers
+    return 2 * (parameters - once) * (tokens + 2) * steps
 
 
 def tables() -> list[Table]:
