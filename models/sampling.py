@@ -121,4 +121,5 @@ def _draw(chance: Tensor, uniform: Tensor) -> Tensor:
     the number, taken as a share of the whole sum (which rounding may leave a little beside 1).
     """
     below = chance.cumsum(dim=-1)
-    return torch.searchsorted(below, (uniform * below[:, -1])[:, None], right=True)[:, 0]
+    found = torch.searchsorted(below, (uniform * below[:, -1])[:, None], right=True)[:, 0]
+    return found.clamp(max=chance.shape[1] - 1)  # of chances that are not numbers: any id

@@ -258,3 +258,41 @@ def test_picks_follow_the_softmax(temperature):
 def test_a_negative_temperature_is_refused(temperature):
     with pytest.raises(ValueError, match="temperature"):
         sample(Mock(), *empty([5]), CODES, temperature=temperature)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0, 2.0])
+def test_logits_that_are_not_numbers_end_nothing(temperature):
+    """Of a model that went astray in training: ids all the same."""
+    given, lengths = empty([49, 7])
+    ids = sample(lambda ids: torch.full((*ids.shape, CODES), torch.nan), given, lengths, CODES, temperature=temperature)
+    assert (ids[length_mask(lengths, ROW)] < CODES).all()
+
+
+def test_what_is_sure_is_not_made_again():
+    """Confidence of exactly 1 in what was just filled in: only fresh picks may be masked all the same."""
+    given, lengths = empty([20])
+    calls = []
+
+    def sure(ids):
+        calls.append((ids == MASK).sum().item())
+        return torch.nn.functional.one_hot(torch.arange(ROW) % CODES, CODES).float()[None] * 1e6
+
+    ids = sample(sure, given, lengths, CODES)
+    assert calls == [masked_count(t, rounds_of(20, 10), 20) for t in range(len(calls))]
+    assert ids[0, :20].tolist() == [i % CODES for i in range(20)]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("rows", [empty, partly_given])
+def test_logits_at_picks_alone_are_enough(rows, temperature):
+    given, lengths = rows([3, 49, 1, 20, 48, 9])
+    whole, sizes = sample(Mock(), given, lengths, CODES, temperature=temperature), []
+
+    def at_picks(ids, picks):
+        sizes.append((len(ids), len(picks.row)))
+        assert (ids[picks.row, picks.position] == MASK).all() and (ids == MASK).sum() == len(picks.row)
+        return Mock()(ids)[picks.row, picks.position]
+
+    found = sample(at_picks, given, lengths, CODES, temperature=temperature, at_picks=True)
+    assert torch.equal(found, whole)
+    assert sizes[-1][0] < sizes[0][0], "rows that are done are left out"
