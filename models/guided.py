@@ -36,7 +36,7 @@ class Guided:
 
     def __call__(self, ids: Tensor, picks: Picks) -> Tensor:
         groups, going = len(self.sentences), len(picks.rows)
-        if self.going is None or going < len(self.going[0].sentence) // groups:  # rows end, none comes back
+        if self.going is None or groups * going != len(self.going[0].sentence):  # rows end, and none comes back
             visible = None if self.visible is None else self.visible[picks.rows].repeat(groups, 1)
             self.going = self.condition.select(self.sentences[:, picks.rows].flatten()), visible
         ids = with_predicted(self.rows[picks.rows], ids)
