@@ -1,5 +1,6 @@
 """Tables of figures: how they look, and the files under benchmarks/results that keep them."""
 
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,14 +28,15 @@ class Table:
 
 
 def machine() -> str:
-    """One line: processor, threads, what it multiplies fast, GPU, versions."""
+    """One line: processor, threads, what it multiplies fast, how busy it is, GPU, versions."""
     names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     flags = next((line.split() for line in _lines("/proc/cpuinfo") if line.startswith("flags")), [])
     found = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return (
         f"{names[0] if names else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads "
-        f"of {len(names) or '?'} cores ({', '.join(found) or 'no AVX-512'}), {gpu}; "
+        f"of {len(names) or '?'} cores ({', '.join(found) or 'no AVX-512'}){load}, {gpu}; "
         f"Python {platform.python_version()}, torch {torch.__version__}"
     )
 

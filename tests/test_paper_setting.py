@@ -133,7 +133,7 @@ def test_guidance_is_for_models_that_know_no_text(statistics, clip, passes):
     pipeline.generate([TEXT], [20], cfg_scale=None)
     assert passes == [[TEXT]]
     pipeline.generate([TEXT], [20], cfg_scale=2.0)
-    assert passes[1:] == [[TEXT], [""]]
+    assert passes[1:] == [[TEXT, ""]]
 
 
 def test_sizes_of_other_checkpoints(statistics, clip, capsys):
@@ -233,7 +233,7 @@ def test_the_published_training_commands(tmp_path, monkeypatch, clip, passes, ca
     trained = ["--resume-pth", "output/vq/vq_name/net_last.pth", "--resume-trans", "output/t2m/trans_name/net_last.pth"]
     run_script(generate, *trained, *ASK, "--num-local-layer", "2")
     assert np.load(written(capsys)).shape == (156, 22, 3)
-    assert passes == [[TEXT], [""]], "guided, for it was trained without text now and then"
+    assert passes == [[TEXT, ""]], "guided, for it was trained without text now and then"
 
 
 def test_stage_2_on_the_released_tokenizer(statistics, clip, capsys):
