@@ -84,13 +84,13 @@ def load_pipeline(options: EvalOptions) -> MotionPipeline:
     if options.task == "upper":
         pipeline = load_upper_body(
             options.resume_pth, options.resume_trans, options.device, options.precision, options.dataname,
-            options.clip_model,
+            options.clip_model, options.order_noise,
         )  # fmt: skip
         check_sizes(options, stage1_sizes(pipeline.tokenizer.config) | stage2_sizes(pipeline.transformer.config))
         return pipeline
     pipeline = MotionPipeline.load(
         options.resume_pth, options.resume_trans, options.device, options.resume_length, options.precision,
-        options.dataname, options.clip_model,
+        options.dataname, options.clip_model, order_noise=options.order_noise,
     )  # fmt: skip
     check_sizes(options, stage1_sizes(pipeline.tokenizer.config) | stage2_sizes(pipeline.transformer.config))
     if options.length_source == "predicted" and pipeline.length_model is None:

@@ -107,7 +107,7 @@ def edit_motions(options: EditOptions, pipeline: "MotionPipeline", texts: list[s
     out_dir = Path(options.out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     results = edit(
-        pipeline, edits, options.seed, options.temperature, options.cfg_scale, options.steps or 10, options.plant_feet,
+        pipeline, edits, options.seed, options.temperature, options.cfg_scale, options.steps, options.plant_feet,
         options.keep_exact, options.bend, options.blend,
     )  # fmt: skip
     for i, result in enumerate(results):
@@ -128,7 +128,7 @@ def edit_motions(options: EditOptions, pipeline: "MotionPipeline", texts: list[s
 
 def edit_upper_bodies(options: EditOptions, pipeline: "MotionPipeline", texts: list[str], formats: list[str]) -> None:
     """Make and write the upper body of one motion or a folder of them."""
-    from models.upper_body import STEPS, UpperEdit, check_upper_edit, edit_upper
+    from models.upper_body import UpperEdit, check_upper_edit, edit_upper
     from utils.motion import features_to_joints
     from utils.seams import stand_on
     from utils.visualize import write_motion
@@ -149,7 +149,7 @@ def edit_upper_bodies(options: EditOptions, pipeline: "MotionPipeline", texts: l
     out_dir = Path(options.out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     results = edit_upper(
-        pipeline, edits, options.seed, options.temperature, options.cfg_scale, options.steps or STEPS,
+        pipeline, edits, options.seed, options.temperature, options.cfg_scale, options.steps,
         options.lower_mask,
     )  # fmt: skip
     for i, result in enumerate(results):
@@ -178,7 +178,7 @@ def make_long(options: EditOptions, pipeline: "MotionPipeline", texts: list[str]
     out_dir = Path(options.out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     motions = generate_long(
-        pipeline, texts, lengths, options.seed, options.temperature, options.cfg_scale, options.steps or 10,
+        pipeline, texts, lengths, options.seed, options.temperature, options.cfg_scale, options.steps,
         options.plant_feet, options.num_transition_token, options.transition_text, options.num_samples,
     )  # fmt: skip
     for sample, motion in enumerate(motions):
@@ -210,12 +210,12 @@ def main() -> None:
         if options.task == "upper":
             pipeline = load_upper_body(
                 options.resume_pth, options.resume_trans, options.device, options.precision, options.dataname,
-                options.clip_model,
+                options.clip_model, options.order_noise,
             )  # fmt: skip
         else:
             pipeline = MotionPipeline.load(
                 options.resume_pth, options.resume_trans, options.device, options.resume_length, options.precision,
-                options.dataname, options.clip_model,
+                options.dataname, options.clip_model, order_noise=options.order_noise,
             )  # fmt: skip
         check_sizes(options, stage1_sizes(pipeline.tokenizer.config) | stage2_sizes(pipeline.transformer.config))
         run = {"long": make_long, "upper": edit_upper_bodies}.get(options.task, edit_motions)

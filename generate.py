@@ -31,7 +31,7 @@ def main() -> None:
 
         pipeline = MotionPipeline.load(
             options.resume_pth, options.resume_trans, options.device, options.resume_length, options.precision,
-            options.dataname, options.clip_model,
+            options.dataname, options.clip_model, order_noise=options.order_noise,
         )  # fmt: skip
         check_sizes(options, stage1_sizes(pipeline.tokenizer.config) | stage2_sizes(pipeline.transformer.config))
         shortest, longest, count = pipeline.shortest, pipeline.longest, len(texts)

@@ -53,7 +53,8 @@ class ContentCheckOptions:
     seeds: int = flag(2, "motions for each sentence")
     temperature: float = flag(GenerateOptions.temperature, "of the sampling")
     cfg_scale: float = flag(GenerateOptions.cfg_scale, "how closely to follow the sentence")
-    steps: int = flag(GenerateOptions.steps, "rounds of decoding")
+    steps: int | None = flag(None, "rounds of decoding (default: the model's usual number)", least=1)
+    order_noise: float | None = flag(None, "chance in the order of decoding (default: the model's usual one)", least=0)
     precision: str = flag(GenerateOptions.precision, "auto, 32 or bf16", choices=("auto", "32", "bf16"))
     judge: str = flag("output/content_judge.pth", "where the judge is kept")
     retrain: bool = flag(False, "train the judge even where there is one")
@@ -356,7 +357,7 @@ def main() -> None:
         if not options.real_only:
             pipeline = MotionPipeline.load(
                 options.resume_pth, options.resume_trans, str(pick_device(options.device)), options.resume_length,
-                options.precision, spec.name,
+                options.precision, spec.name, order_noise=options.order_noise,
             )  # fmt: skip
         judge = find_judge(options, contents, spec, folder)
         real = real_examples(spec, folder, UNSEEN, contents, options.mirrored)

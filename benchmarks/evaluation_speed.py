@@ -83,7 +83,9 @@ def plain_motion(
             other = pipeline.transformer(ids, free.sentence, free.words).float()
             return other + pipeline.guidance * (logits.float() - other)
 
-        ids = sample(logits_fn, rows, tokens, codes, generators=[generator])[:, : int(tokens)]
+        ids = sample(
+            logits_fn, rows, tokens, codes, pipeline.rounds, generators=[generator], order_noise=pipeline.order_noise
+        )[:, : int(tokens)]
     return pipeline.tokenizer.denormalise(pipeline.tokenizer.decode(ids))[0, :frames].cpu()
 
 

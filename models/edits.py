@@ -110,7 +110,7 @@ def encode_kept(tokenizer: VQVAE, motions: Sequence[Tensor], generated: Sequence
 
 def fill(
     pipeline: MotionPipeline, rows: Sequence[Tensor], texts: Sequence[str], seed: int = 0, temperature: float = 1.0,
-    cfg_scale: float | None = None, steps: int = 10, samples: Sequence[int] | None = None,
+    cfg_scale: float | None = None, steps: int | None = None, samples: Sequence[int] | None = None,
     second_texts: Sequence[str] | None = None,
 ) -> list[Tensor]:  # fmt: skip
     """Rows of ids [L] with every MASK filled in, guided by a sentence each ("" for none), or by two alike.
@@ -202,8 +202,8 @@ def check_edit(edit: Edit, pipeline: MotionPipeline) -> None:
 @torch.no_grad()
 def edit(
     pipeline: MotionPipeline, edits: Sequence[Edit], seed: int = 0, temperature: float = 1.0,
-    cfg_scale: float | None = None, steps: int = 10, feet: bool = True, keep_exact: bool = True, bend: bool = False,
-    blend: int | None = None,
+    cfg_scale: float | None = None, steps: int | None = None, feet: bool = True, keep_exact: bool = True,
+    bend: bool = False, blend: int | None = None,
 ) -> list[Edited]:  # fmt: skip
     """Each motion with the frames of its ranges made anew, guided by what is kept and by its sentence.
 
@@ -252,7 +252,7 @@ def decoded(pipeline: MotionPipeline, ids: Tensor, frames: int, feet: bool) -> T
 @torch.no_grad()
 def generate_long(
     pipeline: MotionPipeline, texts: Sequence[str], lengths: Sequence[int | None], seed: int = 0,
-    temperature: float = 1.0, cfg_scale: float | None = None, steps: int = 10, feet: bool = True,
+    temperature: float = 1.0, cfg_scale: float | None = None, steps: int | None = None, feet: bool = True,
     transition_tokens: int = 2, condition: str = "both", samples: int = 1,
 ) -> list[Edited]:  # fmt: skip
     """`samples` motions that show all sentences one after the other; `generated` says which frames are transitions.

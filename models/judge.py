@@ -249,7 +249,7 @@ class Sampling:
 
     temperature: float = 1.0
     cfg_scale: float | None = None  # None: the model's usual one
-    steps: int = 10
+    steps: int | None = None  # None: the model's usual number
     feet: bool = False  # whether sliding is taken off feet that stand
 
 

@@ -29,7 +29,10 @@ from utils.runtime import autocast, pick_device, pick_precision
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 BATCH = 32  # sentences sampled at once
-GUIDANCE = 2.0  # the usual cfg_scale of models that were trained without their text now and then
+# How models are usually sampled that say what their text encoder is (LOG.md); the released ones go as published.
+GUIDANCE = 2.0  # cfg_scale, of models that were trained without their text now and then
+ROUNDS, PUBLISHED_ROUNDS, PUBLISHED_UPPER_ROUNDS = 20, 10, 20
+ORDER_NOISE = 3.0  # see `models.sampling.sample`
 
 
 @dataclass(frozen=True)
@@ -54,20 +57,23 @@ class MotionPipeline:
     spec: DatasetSpec
     device: torch.device
     precision: str
-    guidance: float = GUIDANCE  # the usual cfg_scale: 1 for the released transformers, which never went without text
+    guidance: float = GUIDANCE  # the usual cfg_scale
+    rounds: int = ROUNDS  # the usual number of steps
+    order_noise: float = ORDER_NOISE
     replayed: Replayed | None = None  # the transformer's features as CUDA graphs, on a GPU
 
     @classmethod
     def load(
         cls, vq: str | Path | None = None, trans: str | Path | None = None, device: str = "auto",
         length: str | Path | None = None, precision: str = "32",
-        dataname: str | None = None, clip_model: str | None = None, parts: int = 1,
+        dataname: str | None = None, clip_model: str | None = None, parts: int = 1, order_noise: float | None = None,
     ) -> "MotionPipeline":  # fmt: skip
         """From checkpoint files; without any, the weights that ship with the code.
 
         `dataname` names the dataset of checkpoints that do not say it, as the released ones (default t2m).
         `clip_model` says where CLIP is (see `models.clip.load_clip`), for those that were trained on its features.
         With `parts` 2 the files are the upper-body model's (see `models.upper_body.load_upper_body`).
+        `order_noise` is that of the sampling (`models.sampling.sample`), None the usual one of the model.
         Raises ValueError for files that are missing, broken, or do not belong together.
         """
         where = pick_device(device)
@@ -88,11 +94,25 @@ class MotionPipeline:
             tokenizer.set_statistics(*published_statistics(spec))
         text_encoder = build_text_encoder(stage2.text, trans, clip_model).to(where).eval()
         length_model = load_length_model(length, where) if length else None
-        guidance = GUIDANCE if stage2.text else 1.0
+        published = 1.0, PUBLISHED_ROUNDS if parts == 1 else PUBLISHED_UPPER_ROUNDS, 0.0
+        guidance, rounds, usual_noise = (GUIDANCE, ROUNDS, ORDER_NOISE) if stage2.text else published
+        order_noise = usual_noise if order_noise is None else order_noise
         precision = pick_precision(precision, where)
         transformer, text_encoder = pack(stage2.model, precision), pack(text_encoder, precision)
         replayed = Replayed(transformer.features) if where.type == "cuda" else None
-        return cls(tokenizer, transformer, text_encoder, length_model, spec, where, precision, guidance, replayed)
+        return cls(
+            tokenizer,
+            transformer,
+            text_encoder,
+            length_model,
+            spec,
+            where,
+            precision,
+            guidance,
+            rounds,
+            order_noise,
+            replayed,
+        )
 
     @property
     def longest(self) -> int:
@@ -147,14 +167,14 @@ class MotionPipeline:
     @torch.no_grad()
     def generate(
         self, texts: list[str], lengths: list[int] | None = None, seed: int = 0, temperature: float = 1.0,
-        cfg_scale: float | None = 1.0, steps: int = 10, feet: bool = True,
+        cfg_scale: float | None = 1.0, steps: int | None = None, feet: bool = True,
     ) -> list[Motion]:  # fmt: skip
         """A motion for each sentence, as many frames long as `lengths` says or the sentence suggests.
 
         A motion depends on its sentence, its length and the seed alone, not on what else is asked for at once; the same
         sentence given again gets another motion. cfg_scale above 1 follows the sentence more closely than the model
-        by itself would; None takes the model's usual one. `feet` takes the sliding off feet that stand
-        (`utils.motion.plant_feet`). Raises ValueError for lengths that cannot be generated,
+        by itself would. steps: rounds of decoding. None takes the model's usual one, of either. `feet` takes the
+        sliding off feet that stand (`utils.motion.plant_feet`). Raises ValueError for lengths that cannot be generated,
         and for a pipeline of the upper body.
         """
         if lengths is None:
@@ -170,7 +190,7 @@ class MotionPipeline:
     @torch.no_grad()
     def generate_features(
         self, texts: list[str], lengths: list[int], seed: int = 0, temperature: float = 1.0,
-        cfg_scale: float | None = None, steps: int = 10,
+        cfg_scale: float | None = None, steps: int | None = None,
     ) -> tuple[list[Tensor], list[Tensor]]:  # fmt: skip
         """What `generate` makes motions of: features [T, D] as decoded, not normalised, and ids [L] of each sentence.
 
@@ -196,7 +216,7 @@ class MotionPipeline:
 
     def sample_ids(
         self, texts: list[str], frames: Tensor, generators: list[torch.Generator], temperature: float, cfg_scale: float,
-        steps: int,
+        steps: int | None,
     ) -> Tensor:  # fmt: skip
         """Ids [B, L] of one batch; past a row's end they are not motion."""
         lengths = token_count(frames, self.tokenizer.config.frames_per_token)
@@ -206,14 +226,14 @@ class MotionPipeline:
     @torch.no_grad()
     def fill_ids(
         self, given: Tensor, lengths: Tensor, conditions: list[list[str]], generators: list[torch.Generator],
-        temperature: float, cfg_scale: float, steps: int,
+        temperature: float, cfg_scale: float, steps: int | None,
     ) -> Tensor:  # fmt: skip
         """Ids [B, L] of given ids [B, L], every MASK of lengths [B] (tokens) filled in; past a row's end no motion.
 
         Of ids [B, L, parts] only those that are predicted are filled in, the upper body's; the others may be MASK.
 
         `conditions` holds a sentence for each row, once or several times: rows with several sentences follow all of
-        them alike (the mean of their logits).
+        them alike (the mean of their logits). steps: rounds for the longest row there is, None for the usual number.
         """
         codes, longest = self.transformer.config.codes, given.shape[1]
         rows = make_rows(given, lengths, codes, longest + 1)
@@ -225,7 +245,8 @@ class MotionPipeline:
         with autocast(self.device, self.precision):
             guided = Guided(self.transformer, rows, self.text_encoder(distinct), sentences, scale, self.replayed)
             filled = sample(
-                guided, predicted(rows), lengths, codes, steps, temperature, generators, at_picks=True
+                guided, predicted(rows), lengths, codes, steps or self.rounds, temperature, generators, at_picks=True,
+                order_noise=self.order_noise,
             )  # fmt: skip
         return with_predicted(rows, filled)[:, :longest]
 

@@ -48,27 +48,39 @@ def sample(
     temperature: float = 1.0,
     generators: list[torch.Generator] | None = None,
     at_picks: bool = False,
+    order_noise: float = 0.0,
 ) -> Tensor:
     """Fill in every MASK of rows given_ids [B, L]; ids that are given stay.
 
     logits_fn takes ids [B, L] and gives logits [B, L, K]; with `at_picks` it takes the ids [R, L] of the rows that are
     not done yet and `Picks`, and gives logits [n, K]. lengths [B]: motion tokens of each row. temperature 0 takes the
-    likeliest id. generators: one for each row (CPU); without them the rows draw from fresh ones, seeded 0, 1, 2 ...
-    Raises ValueError for a negative temperature.
+    likeliest id and leaves nothing to chance. generators: one for each row (CPU); without them the rows draw from
+    fresh ones, seeded 0, 1, 2 ... order_noise: how much chance there is in which ids stay: Gumbel noise on the
+    logarithm of their confidence, this large at first and none in the end. As published there is none, and the surest
+    ids stay; but those of a body at rest are surest of all, and a wave may end up as a raised hand. Raises ValueError for a negative temperature or noise.
 
     All that the host decides, it decides before the first iteration: on a GPU, none waits for another to end.
     """
     if temperature < 0:
         raise ValueError(f"the temperature must be 0 or more, not {temperature}")
+    if order_noise < 0:
+        raise ValueError(f"the noise of the order must be 0 or more, not {order_noise}")
     ids, mask, device = given_ids.clone(), mask_id(codes), given_ids.device
     free = ids == mask  # [B, L]
     to_fill, tokens = free.sum(dim=1).tolist(), lengths.tolist()
     rounds = [rounds_of(length, steps) for length in tokens]
     last = [min(steps, s + 1) if fill else 0 for s, fill in zip(rounds, to_fill)]  # iterations of each row
     plan = _plan(rounds, to_fill, last)
+    if generators is None:
+        generators = [torch.Generator().manual_seed(row) for row in range(len(tokens))]
     uniform = _uniform(generators, last, tokens, ids.shape[1]).to(device) if temperature else None
+    noise = (
+        _order_noise(generators, last, tokens, rounds, ids.shape[1]).to(device) if order_noise and temperature else None
+    )
     plan = [tuple(torch.tensor(part, device=device) for part in parts) for parts in plan]
-    score = torch.where(free, 1.0, -1.0)  # 1 - confidence of what was just filled in; -1 may not be masked again
+    # how unsure what was just filled in is; what is sure may not be masked again
+    sure = -torch.inf
+    score = torch.where(free, 1.0, sure)
 
     for iteration, (rows, row, rank) in enumerate(plan):
         position = score[rows].argsort(dim=1, descending=True, stable=True)[row, rank]
@@ -83,8 +95,9 @@ def sample(
         else:
             pick = logits.argmax(dim=-1)
         ids[where] = pick
-        score.fill_(-1.0)
-        score[where] = 1 - chance.gather(-1, pick[:, None])[:, 0]
+        confidence = chance.gather(-1, pick[:, None])[:, 0]
+        score.fill_(sure)
+        score[where] = 1 - confidence if noise is None else -confidence.log() - order_noise * noise[iteration][where]
     return ids
 
 
@@ -101,19 +114,24 @@ def _plan(rounds: list[int], to_fill: list[int], last: list[int]) -> list[tuple[
     return plan
 
 
-def _uniform(
-    generators: list[torch.Generator] | None, iterations: list[int], lengths: list[int], longest: int
-) -> Tensor:
+def _uniform(generators: list[torch.Generator], iterations: list[int], lengths: list[int], longest: int) -> Tensor:
     """Numbers [iterations, B, longest] from 0 up to 1, one for each pick there may be.
 
     A row draws for its own iterations and length alone: its draws do not depend on the rest of the batch.
     """
-    if generators is None:
-        generators = [torch.Generator().manual_seed(row) for row in range(len(lengths))]
     drawn = torch.zeros(max(iterations, default=0), len(lengths), longest)
     for row, (generator, count, length) in enumerate(zip(generators, iterations, lengths)):
         drawn[:count, row, :length] = torch.rand(count, length, generator=generator)
     return drawn
+
+
+def _order_noise(
+    generators: list[torch.Generator], iterations: list[int], lengths: list[int], rounds: list[int], longest: int
+) -> Tensor:
+    """Gumbel noise [iterations, B, longest] that a row's rounds take down to nothing."""
+    uniform = _uniform(generators, iterations, lengths, longest).clamp(min=1e-12)
+    done = torch.arange(len(uniform))[:, None] / torch.tensor(rounds)  # [iterations, B]
+    return (1 - done).clamp(min=0)[..., None] * -(-uniform.log()).log()
 
 
 def _draw(chance: Tensor, uniform: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ from models.ids import mask_id, predicted, token_count, with_predicted
 from models.pipeline import PRETRAINED, MotionPipeline, generator_of
 from utils.motion import features_to_joints
 
-STEPS = 20  # rounds of decoding for the longest motion, as published for this model
 HOW_TO_TRAIN = (
     "train_vq.py --sep-uplow and train_t2m_trans.py --sep-uplow make the upper-body models: give theirs with "
     "--resume-pth and --resume-trans"
@@ -25,7 +24,7 @@ HOW_TO_TRAIN = (
 
 def load_upper_body(
     vq: str | Path | None = None, trans: str | Path | None = None, device: str = "auto", precision: str = "32",
-    dataname: str | None = None, clip_model: str | None = None,
+    dataname: str | None = None, clip_model: str | None = None, order_noise: float | None = None,
 ) -> MotionPipeline:  # fmt: skip
     """The pipeline of an upper-body tokenizer and transformer, for `edit_upper`; without files, of those that ship.
 
@@ -35,7 +34,7 @@ def load_upper_body(
         if not path and not (PRETRAINED / default).is_file():
             raise ValueError(f"there is no {PRETRAINED.name}/{default}: {HOW_TO_TRAIN}")
     vq, trans = vq or PRETRAINED / "vq_upper.pth", trans or PRETRAINED / "trans_upper.pth"
-    return MotionPipeline.load(vq, trans, device, None, precision, dataname, clip_model, parts=2)
+    return MotionPipeline.load(vq, trans, device, None, precision, dataname, clip_model, 2, order_noise)
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def check_upper_edit(edit: UpperEdit, pipeline: MotionPipeline) -> None:
 @torch.no_grad()
 def edit_upper(
     pipeline: MotionPipeline, edits: Sequence[UpperEdit], seed: int = 0, temperature: float = 1.0,
-    cfg_scale: float | None = None, steps: int = STEPS, lower_mask: float = 0.0,
+    cfg_scale: float | None = None, steps: int | None = None, lower_mask: float = 0.0,
 ) -> list[Edited]:  # fmt: skip
     """Each motion with its upper body made anew, guided by its sentence and by what its lower body does.
 

@@ -16,9 +16,6 @@ class EditOptions(SamplingOptions):
     lower_mask: float = flag(
         0.0, "of upper: share of the lower body's tokens that is hidden from the model, 0 to 1", least=0
     )
-    steps: int | None = flag(
-        None, "rounds of decoding for the longest motion; shorter ones take fewer (default: 10, of upper 20)", least=1
-    )
     keep_exact: bool = flag(True, "kept frames come back as they were given; without it, as the tokenizer renders them")
     blend: int | None = flag(
         None, "made frames at a seam that are led from and to the kept ones (default: half a second's)", least=0

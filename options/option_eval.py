@@ -33,7 +33,14 @@ class EvalOptions(Stage1Sizes, Stage2Sizes):
     cfg_scale: float | None = flag(
         None, "how closely to follow the sentence (default: 2, and 1 for the released checkpoints)", least=0
     )
-    steps: int = flag(10, "rounds of decoding for the longest motion; shorter ones take fewer", least=1)
+    steps: int | None = flag(
+        None, "rounds of decoding for the longest motion; shorter ones take fewer (default: 20; 10 for the released "
+        "checkpoints, but 20 for those of the upper body)", least=1,
+    )  # fmt: skip
+    order_noise: float | None = flag(
+        None, "how much chance there is in which tokens stay at each round (default: 3; 0, as published, for the "
+        "released checkpoints)", least=0,
+    )  # fmt: skip
     feet: bool | None = flag(
         None, "take the sliding off feet that stand (default: as generate.py does, but not for t2m and kit, whose "
         "published figures know no such thing, and not for the tokenizer alone)"

@@ -20,7 +20,14 @@ class SamplingOptions(Stage1Sizes, Stage2Sizes):
         None, "how closely to follow the sentence: 1 is the model by itself, more is closer (default: 2, and 1 for the "
         "released checkpoints, which were never trained without text)", least=0,
     )  # fmt: skip
-    steps: int = flag(10, "rounds of decoding for the longest motion; shorter ones take fewer", least=1)
+    steps: int | None = flag(
+        None, "rounds of decoding for the longest motion; shorter ones take fewer (default: 20; 10 for the released "
+        "checkpoints, but 20 for those of the upper body)", least=1,
+    )  # fmt: skip
+    order_noise: float | None = flag(
+        None, "how much chance there is in which tokens stay at each round (default: 3; 0, as published, for the "
+        "released checkpoints)", least=0,
+    )  # fmt: skip
     plant_feet: bool = flag(True, "take the sliding off feet that stand; the poses stay as the model made them")
     num_transition_token: int = flag(2, "tokens made between two sentences' motions in a row", least=0)
     transition_text: str = flag(

@@ -296,3 +296,35 @@ def test_logits_at_picks_alone_are_enough(rows, temperature):
     found = sample(at_picks, given, lengths, CODES, temperature=temperature, at_picks=True)
     assert torch.equal(found, whole)
     assert sizes[-1][0] < sizes[0][0], "rows that are done are left out"
+
+
+# --- Chance in the order
+
+
+def test_order_noise_changes_which_ids_stay():
+    """Not at nought; and with much of it, which ids stay after the first round has nothing to do with confidence."""
+    given, lengths = empty([40] * 60)
+    calls = {}
+    for noise in (None, 0.0, 1000.0):
+        calls[noise] = Mock(sharpness=3.0)
+        more = {} if noise is None else {"order_noise": noise}
+        sample(calls[noise], given, lengths, CODES, 10, 1.0, generators(range(60)), **more)
+    plain, none, much = (calls[noise].calls for noise in (None, 0.0, 1000.0))
+    assert all(torch.equal(a, b) for a, b in zip(plain, none))
+    assert torch.equal(plain[0], much[0])
+    kept, kept_by_chance = ((call[1][:, :40] != MASK).float().mean(dim=0) for call in (plain, much))
+    assert kept.std() > 2 * kept_by_chance.std() and kept_by_chance.max() < 0.3
+
+
+def test_order_noise_row_by_row():
+    """A row is what it is alone; what is given stays, and everything else is filled in."""
+    given, lengths = partly_given([40, 12, 25])
+    together = sample(Mock(), given, lengths, CODES, 10, 1.0, generators([5, 6, 7]), order_noise=3.0)
+    assert torch.equal(together[given != MASK], given[given != MASK]) and (together != MASK).all()
+    for i in range(3):
+        alone = sample(
+            Mock(), given[i : i + 1], lengths[i : i + 1], CODES, 10, 1.0, generators([5 + i]), order_noise=3.0
+        )
+        assert torch.equal(alone[0], together[i])
+    with pytest.raises(ValueError, match="noise of the order"):
+        sample(Mock(), given, lengths, CODES, order_noise=-1.0)
