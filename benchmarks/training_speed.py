@@ -52,6 +52,9 @@ class TrainingSpeedOptions:
     clips: int = flag(500, "how many to make up", least=1)
     compile: bool = flag(False, "measure the scripts' --compile too")
     threads: int | None = flag(None, "of the CPU (default: torch's own choice)", least=1)
+    cpu_time: bool = flag(
+        False, "count processor seconds, not the clock's: with --threads 1, where others use the machine too"
+    )
     device: str = flag("auto", "auto, cpu or cuda")
 
 
@@ -195,17 +198,19 @@ def trans_ways(clips: list[Clip], options: TrainingSpeedOptions, device: torch.d
 # --- Both -------------------------------------------------------------------------------------------------------------
 
 
-def seconds_a_step(ways: dict[str, Step], rounds: int, device: torch.device) -> dict[str, float]:
+def seconds_a_step(
+    ways: dict[str, Step], rounds: int, device: torch.device, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """Medians; the ways take turns. Of a GPU the time until it has done all it was asked for."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
         for name, step in ways.items():
-            begun = time.perf_counter()
+            begun = clock()
             step()
             if device.type == "cuda":
                 torch.cuda.synchronize()
             if turn:
-                taken[name].append(time.perf_counter() - begun)
+                taken[name].append(clock() - begun)
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
@@ -214,6 +219,7 @@ def rows(options: TrainingSpeedOptions | None = None) -> list[dict]:
     options = options or TrainingSpeedOptions()
     device = pick_device(options.device)
     clips, found = make_clips(options.clips), []
+    clock = time.process_time if options.cpu_time else time.perf_counter
     stages = {
         "vq": (vq_ways, options.vq_batch, "stage 1, windows"),
         "trans": (trans_ways, options.trans_batch, "stage 2, rows"),
@@ -221,7 +227,7 @@ def rows(options: TrainingSpeedOptions | None = None) -> list[dict]:
     for stage, (make, batch, name) in stages.items():
         if options.stage not in ("both", stage):
             continue
-        seconds = seconds_a_step(make(clips, options, device), options.rounds, device)
+        seconds = seconds_a_step(make(clips, options, device), options.rounds, device, clock)
         for way, taken in seconds.items():
             ratio = seconds["plain loop"] / taken
             found.append(
