@@ -96,7 +96,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         h = self.activation(self.norm1(x, mask) if self.norm1 else x)
-        h = self.conv1(h if mask is None else h * mask)
+        h = self.conv1(_masked(h, mask))
         h = self.activation(self.norm2(h, mask) if self.norm2 else h)
         return x + self.conv2(h)
 
@@ -172,4 +172,4 @@ class Decoder(nn.Module):
 
 
 def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
-    return x if mask is None else x * mask
+    return x if mask is None else x * mask.to(x.dtype)  # in its own precision: a wider mask would widen it
