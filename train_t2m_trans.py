@@ -185,13 +185,26 @@ def main() -> None:
         best, best_fid = resumed["best"], resumed["best_fid"]
         total, right = resumed["total"].to(device), resumed["right"].to(device)
         restore_random_state(resumed["random"])
-        run.say(f"going on after step {resumed['step']} of {options.total_iter}")
-    else:
+
+    def keep(step: int) -> None:
+        """Write all that --resume goes on from; here, not in a module, as the lines above are its reading."""
+        content = {
+            "model": learning.state_dict(), "averaged": averaged.state_dict() if options.ema else None,
+            "optimizer": optimizer.state_dict(), "draws": draws.get_state(), "waiting": waiting,
+            "best": best, "best_fid": best_fid, "total": total, "right": right,
+        }  # fmt: skip
+        save_state(run, step, content)
+
+    if not resumed:
+        keep(0)
+    if run.first == 1:
         run.say(
             f"{len(train.lengths)} clips to train on, {len(val.lengths)} to validate, "
             f"{sum(p.numel() for p in weights):,} weights, text features: {text_encoder.kind}"
         )
         run.say(note)
+    else:
+        run.say(f"going on after step {run.first - 1} of {options.total_iter}")
     if options.compile:
         for block in (*model.cross_att, *model.blocks):
             block.compile(dynamic=True)  # rows and sentences are of other lengths in each batch
@@ -267,11 +280,7 @@ def main() -> None:
         if step % options.save_iter == 0 or finished or stopping:
             if stopping and not finished:
                 run.stop(step)
-            save_state(run, step, {
-                "model": learning.state_dict(), "averaged": averaged.state_dict() if options.ema else None,
-                "optimizer": optimizer.state_dict(), "draws": draws.get_state(), "waiting": waiting,
-                "best": best, "best_fid": best_fid, "total": total, "right": right,
-            })  # fmt: skip
+            keep(step)
         if stopping and not finished:
             if run.writes:
                 save_checkpoint(run.folder / "net_last.pth", as_saved(averaged, text_encoder, spec.name))

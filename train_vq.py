@@ -147,13 +147,25 @@ def main() -> None:
         best, best_fid = resumed["best"], resumed["best_fid"]
         totals = {name: value.to(device) for name, value in resumed["totals"].items()}
         restore_random_state(resumed["random"])
-        run.say(f"going on after step {resumed['step']} of {options.total_iter}")
-    else:
+
+    def keep(step: int) -> None:
+        """Write all that --resume goes on from; here, not in a module, as the lines above are its reading."""
+        content = {
+            "model": model.state_dict(), "optimizer": optimizer.state_dict(), "draws": draws.get_state(),
+            "best": best, "best_fid": best_fid, "totals": totals,
+        }  # fmt: skip
+        save_state(run, step, content)
+
+    if not resumed:
+        keep(0)
+    if run.first == 1:
         run.say(
             f"{len(train_clips)} clips to train on, {len(val_clips)} to validate, "
             f"{sum(p.numel() for p in weights):,} weights"
         )
         run.say(note)
+    else:
+        run.say(f"going on after step {run.first - 1} of {options.total_iter}")
     if options.compile:
         for name, network in model.named_children():
             if name.startswith(("encoder", "decoder")):
@@ -232,10 +244,7 @@ def main() -> None:
         if step % options.save_iter == 0 or finished or stopping:
             if stopping and not finished:
                 run.stop(step)
-            save_state(run, step, {
-                "model": model.state_dict(), "optimizer": optimizer.state_dict(), "draws": draws.get_state(),
-                "best": best, "best_fid": best_fid, "totals": totals,
-            })  # fmt: skip
+            keep(step)
         if stopping and not finished:
             if run.writes:
                 save_checkpoint(run.folder / "net_last.pth", vqvae_checkpoint(model, spec.name))

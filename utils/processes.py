@@ -55,7 +55,8 @@ def launch(device: torch.device, named: str, processes: int | None, batch: int, 
         here = processes or gpus
         plugins = [LightningEnvironment()]
     if device.type == "cuda" and here > torch.cuda.device_count():
-        raise ValueError(f"{here} processes want a GPU each and {torch.cuda.device_count()} can be seen here")
+        seen = torch.cuda.device_count()
+        raise ValueError(f"{here} processes want a GPU each and {seen} can be seen here (SLURM: no --gpus-per-task)")
     if here * nodes > batch:
         raise ValueError(f"--batch-size {batch} has nothing to do for some of {here * nodes} processes: give more")
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)

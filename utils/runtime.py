@@ -31,7 +31,7 @@ def pick_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
         if device.type == "cuda" and device.index is None:
-            device = torch.device("cuda", local_rank_here())
+            device = torch.device("cuda", local_rank_here() % max(1, torch.cuda.device_count()))
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {name!r} cannot be used here: give auto, cpu or cuda") from error
@@ -168,7 +168,7 @@ class Run:
             self.log.close()
 
     def stop(self, step: int) -> None:
-        """Say that the run was stopped, after `close` to be followed by the exit status that tells of it."""
+        """Say that the run was asked to stop; then its state is written, and `leave` ends it."""
         self.say(f"stopped after step {step} by {signal.Signals(self.signals[0]).name}: --resume goes on from there")
 
     def leave(self) -> None:
@@ -187,8 +187,9 @@ class Run:
             elif path.stat().st_size > sizes[path.name]:
                 with open(path, "r+b") as file:
                     file.truncate(sizes[path.name])
-        for path in self.folder.glob(".*.pth"):  # utils/files.py: the temporary names of net_last.pth and others
-            path.unlink()
+        for name in (".*.*.pth", ".*.*.json"):  # temporary names, as utils/files.py makes them
+            for path in self.folder.glob(name):
+                path.unlink()
 
     def _describe(self) -> None:
         """The flags as TensorBoard's text and as its hyper-parameters."""
