@@ -144,7 +144,7 @@ def main() -> None:
         fail(str(error))
     codes, longest = tokenizer.config.codes, options.block_size - 2
     weights = balancing_weights(clips["train"], spec, options.balance)
-    train = TokenRows(clips["train"], ids["train"], codes, longest, weights)
+    train = TokenRows(clips["train"], ids["train"], codes, longest, weights, options.crop)
     val = TokenRows(clips["val"], ids["val"], codes, longest)
     draws = torch.Generator().manual_seed(options.seed)  # the same in all processes, each of which takes `mine`
     waiting: list[torch.Tensor] = []  # clips of the batches that are drawn and still to come
