@@ -10,8 +10,8 @@ that faster (the quantizer stays in float32), share batches of like length among
 in one call. Both compute the same losses with the same networks, and steps of both alternate, so that whatever else the
 machine does hits both; the figures are medians of the steps.
 
-Stage 1 has the published size (width 512, 8192 codes), in batches of 64 and not of 256; stage 2 the size of the README's
-own training (width 256, 7 M weights), or with --trans-size published the paper's 236 M, which takes a CPU core half a
+Stage 1 has the published size (width 512, 8192 codes), in batches of 64, not 256; stage 2 the size of the README's own
+training (width 256, 7 M weights), or with --trans-size published the paper's 236 M, which takes a CPU core half a
 minute a step. Data are made up, with lengths about as HumanML3D's: 40 to 199 frames, a fifth of them at the limit. Text
 features are given, as those of a frozen CLIP are kept on disk.
 """
