@@ -187,11 +187,11 @@ def main() -> None:
         restore_random_state(resumed["random"])
 
     def keep(step: int) -> None:
-        """Write all that --resume goes on from; here, not in a module, as the lines above are its reading."""
+        """Write what the lines above read."""
         content = {
             "model": learning.state_dict(), "averaged": averaged.state_dict() if options.ema else None,
             "optimizer": optimizer.state_dict(), "draws": draws.get_state(), "waiting": waiting,
-            "best": best, "best_fid": best_fid, "total": total, "right": right,
+            "best": best, "best_fid": best_fid, "total": mean_of_all(total), "right": mean_of_all(right),
         }  # fmt: skip
         save_state(run, step, content)
 

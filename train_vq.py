@@ -149,10 +149,10 @@ def main() -> None:
         restore_random_state(resumed["random"])
 
     def keep(step: int) -> None:
-        """Write all that --resume goes on from; here, not in a module, as the lines above are its reading."""
+        """Write what the lines above read."""
         content = {
             "model": model.state_dict(), "optimizer": optimizer.state_dict(), "draws": draws.get_state(),
-            "best": best, "best_fid": best_fid, "totals": totals,
+            "best": best, "best_fid": best_fid, "totals": {name: mean_of_all(value) for name, value in totals.items()},
         }  # fmt: skip
         save_state(run, step, content)
 
