@@ -3,8 +3,11 @@
     python train_vq.py --dataname t2m --exp-name vq_name
 
 With --sep-uplow the upper and the lower body have a tokenizer each, in one file (spec/model.md 4).
-Writes OUT_DIR/vq/EXP_NAME: net_last.pth, net_best.pth (lowest joint error on validation), config.json, run.log and
-TensorBoard events; and net_best_fid.pth (lowest FID on validation) where there is a judge (--evaluator).
+Writes OUT_DIR/vq/EXP_NAME: net_last.pth, net_best.pth (lowest joint error on validation), config.json, run.log,
+TensorBoard events and state.pth, from which the same command goes on with --resume; and net_best_fid.pth (lowest FID on
+validation) where there is a judge (--evaluator). Ctrl-C and SIGTERM write the state, then end.
+
+Every GPU in sight takes its share of each batch; for several machines start it with torchrun, or with srun in SLURM.
 """
 
 import math
@@ -30,8 +33,11 @@ from utils.checkpoint import load_state, save_checkpoint
 from utils.errors import fail
 from utils.losses import displacement_error, reconstruction_loss, root_aligned_error
 from utils.motion import features_to_joints
+from utils.processes import launch, mean_of_all, rows_of_all, several, share_here, slice_here, wait_for_all
+from utils.resume import read_state, restore_random_state, save_state
 from utils.runtime import Run, autocast, pick_device, pick_precision, seed_everything
 from utils.schedule import learning_rate
+from utils.video import SIZE, motion_gif
 from utils.visualize import motion_picture
 
 
@@ -114,36 +120,70 @@ def main() -> None:
         heights = map(torch.from_numpy, upper_statistics(train_clips, spec)) if options.sep_uplow else ()
         model.set_statistics(mean, std, *heights)
         weights = balancing_weights(train_clips, spec, options.balance)
-        windows = Windows(train_clips, mean, std, options.window_size, model.config.frames_per_token, weights)
-        run = Run(f"{options.out_dir}/vq/{options.exp_name}", options)
+        windows = Windows(train_clips, mean, std, options.window_size, model.config.frames_per_token, weights, device)
+        folder = f"{options.out_dir}/vq/{options.exp_name}"
+        resumed = read_state(folder, options) if options.resume else None
+        run = Run(folder, options, resumed)
+        fabric = launch(device, options.device, options.processes, options.batch_size)
+        if several() and options.vq_norm == "BN":
+            if device.type == "cpu":
+                raise ValueError("--vq-norm BN is for one process on a CPU: only GPUs share its statistics")
+            model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     except ValueError as error:
         fail(str(error))
-    draws = torch.Generator().manual_seed(options.seed)
+    draws = torch.Generator().manual_seed(options.seed)  # the same in all processes, each of which takes `mine`
+    mine = slice_here(options.batch_size)
 
     # --- model ------------------------------------------------------------------------------------------------------
     training_mode(model.to(device), options.decoder_only)
     precision = pick_precision(options.precision, device)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, options.lr, betas=(0.9, 0.99), weight_decay=options.weight_decay, fused=True)
-    run.say(
-        f"{len(train_clips)} clips to train on, {len(val_clips)} to validate, "
-        f"{sum(p.numel() for p in weights):,} weights"
-    )
-    run.say(note)
+    best, best_fid, totals = math.inf, math.inf, {}
+    if resumed:
+        model.load_state_dict(resumed["model"])
+        optimizer.load_state_dict(resumed["optimizer"])
+        draws.set_state(resumed["draws"])
+        best, best_fid = resumed["best"], resumed["best_fid"]
+        totals = {name: value.to(device) for name, value in resumed["totals"].items()}
+        restore_random_state(resumed["random"])
+
+    def keep(step: int) -> None:
+        """Write what the lines above read."""
+        content = {
+            "model": model.state_dict(), "optimizer": optimizer.state_dict(), "draws": draws.get_state(),
+            "best": best, "best_fid": best_fid, "totals": {name: mean_of_all(value) for name, value in totals.items()},
+        }  # fmt: skip
+        save_state(run, step, content)
+
+    if not resumed:
+        keep(0)
+    if run.first == 1:
+        run.say(
+            f"{len(train_clips)} clips to train on, {len(val_clips)} to validate, "
+            f"{sum(p.numel() for p in weights):,} weights"
+        )
+        run.say(note)
+    else:
+        run.say(f"going on after step {run.first - 1} of {options.total_iter}")
+    if options.compile:
+        for name, network in model.named_children():
+            if name.startswith(("encoder", "decoder")):
+                network.compile()
+    learner = fabric.setup_module(model)  # `model` itself, or what averages its gradients over the processes
 
     # --- training ---------------------------------------------------------------------------------------------------
-    best, best_fid, since = math.inf, math.inf, time.time()
-    totals = {}
-    for step in range(1, options.total_iter + 1):
+    since, counted = time.time(), 0
+    for step in run.steps(options.total_iter):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(
                 step, options.lr, options.warm_up_iter, options.lr_scheduler, options.gamma,
                 options.total_iter if options.cosine else None,
             )  # fmt: skip
-        motion, lengths = (x.to(device) for x in windows.draw(options.batch_size, draws))
+        motion, lengths = windows.draw(options.batch_size, draws, mine)
         mask = torch.arange(motion.shape[1], device=device) < lengths[:, None]  # [B, T]
         with autocast(device, precision):
-            out = model(motion, lengths)
+            out = learner(motion, lengths, draws)
         restored = out.motion.float()
 
         joints = spec.position_slice
@@ -152,35 +192,42 @@ def main() -> None:
             "positions": reconstruction_loss(options.recons_loss, restored[..., joints], motion[..., joints], mask),
             "commit": out.loss,
         }
+        share = share_here(lengths.sum())  # of the frames, and as many times fewer tokens
+        losses = {name: value * share for name, value in losses.items()}
         loss = losses["features"] + options.loss_vel * losses["positions"] + options.commit * losses["commit"]
         if options.loss_joint or options.loss_step:
             metric, wanted = (features_to_joints(model.denormalise(x), spec) for x in (restored, motion))
             decimetres = spec.metres_per_unit * 10  # brings these losses to the size of the others
-            losses["joints"] = root_aligned_error(metric, wanted, mask) * decimetres
-            losses["steps"] = displacement_error(metric, wanted, mask) * decimetres
+            losses["joints"] = root_aligned_error(metric, wanted, mask) * decimetres * share
+            losses["steps"] = displacement_error(metric, wanted, mask) * decimetres * share_here((lengths - 1).sum())
             loss = loss + options.loss_joint * losses["joints"] + options.loss_step * losses["steps"]
 
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        fabric.backward(loss)
         optimizer.step()
 
         # --- reports ------------------------------------------------------------------------------------------------
         for name, value in (("total", loss), *losses.items()):
             totals[name] = totals.get(name, 0.0) + value.detach() / options.print_iter
+        counted += 1
         if step % options.print_iter == 0:
-            figures = {f"train/{name}": float(value) for name, value in totals.items()}
-            figures |= {f"train/{name}": value for name, value in codebook_use(out.ids, model.config).items()}
+            figures = {f"train/{name}": float(mean_of_all(value)) for name, value in totals.items()}
+            figures |= {f"train/{name}": x for name, x in codebook_use(rows_of_all(out.ids), model.config).items()}
             figures["train/lr"] = optimizer.param_groups[0]["lr"]
-            figures["train/steps_per_second"] = options.print_iter / (time.time() - since)
+            figures["train/steps_per_second"] = counted / (time.time() - since)
             run.report(step, figures)
-            totals, since = {}, time.time()
-        if step % options.eval_iter == 0 or step == options.total_iter:
+            run.progress(loss=figures["train/total"])
+            totals, since, counted = {}, time.time(), 0
+        stopping = run.stopping(step)
+        finished = step == options.total_iter
+        evaluates = step % options.eval_iter == 0 or finished
+        if evaluates and run.writes:
+            torch.compiler.set_stance("force_eager")  # other shapes than training's would be compiled anew
             figures = evaluate(model, val_clips, spec, device)
             if judged:
                 figures |= judged.figures(reconstruct(model, [real_motion(item) for item in judged.draw.items]))
             run.report(step, {f"val/{name}": value for name, value in figures.items()})
-            picture = sample_picture(model, val_clips[(step // options.eval_iter) % len(val_clips)], spec, device)
-            run.events.add_figure("val/reconstruction", picture, step)
+            show_sample(run, step, model, val_clips[(step // options.eval_iter) % len(val_clips)], spec, device)
             training_mode(model, options.decoder_only)
             checkpoint = vqvae_checkpoint(model, spec.name)
             save_checkpoint(run.folder / "net_last.pth", checkpoint)
@@ -190,18 +237,30 @@ def main() -> None:
             if figures.get("fid", math.inf) < best_fid:
                 best_fid = figures["fid"]
                 save_checkpoint(run.folder / "net_best_fid.pth", checkpoint)
-            since = time.time()
+            torch.compiler.set_stance("default")
+            since, counted = time.time(), 0
+        if evaluates:
+            wait_for_all()
+        if step % options.save_iter == 0 or finished or stopping:
+            if stopping and not finished:
+                run.stop(step)
+            keep(step)
+        if stopping and not finished:
+            if run.writes:
+                save_checkpoint(run.folder / "net_last.pth", vqvae_checkpoint(model, spec.name))
+            run.leave()
     run.close()
 
 
 @torch.no_grad()
-def sample_picture(model: VQVAE, clip, spec, device: torch.device):
-    """A strip of poses of a clip's reconstruction."""
+def show_sample(run: Run, step: int, model: VQVAE, clip, spec, device: torch.device) -> None:
+    """A clip's reconstruction, to TensorBoard: as a strip of poses, and moving."""
     model.eval()
     motion = model.normalise(torch.from_numpy(clip.motion).to(device))[None]
     decoded = model.denormalise(model.decode(model.encode(motion)))[0].cpu()
     joints = features_to_joints(decoded, spec).numpy() * spec.metres_per_unit
-    return motion_picture(joints, spec, clip.captions[0].text)
+    run.events.add_figure("val/reconstruction", motion_picture(joints, spec, clip.captions[0].text), step)
+    run.video("val/reconstruction_moving", motion_gif(joints, spec), SIZE, step)
 
 
 if __name__ == "__main__":

@@ -119,17 +119,22 @@ class TokenRows:
         clips = torch.multinomial(self.weights, batch, replacement=True, generator=generator)
         return self._rows(clips, generator, augment)
 
-    def batches(self, batch: int, generator: torch.Generator) -> Iterator[TokenBatch]:
+    def batches(
+        self, batch: int, generator: torch.Generator, waiting: list[Tensor] | None = None
+    ) -> Iterator[TokenBatch]:
         """Batches without end for training, rows drawn and changed as by `draw`.
 
         Rows are drawn for POOL batches at once, and those of like length put together: half of what a batch of mixed
-        lengths computes is padding.
+        lengths computes is padding. `waiting` is where the clips of those batches are kept that are still to come: with
+        it and the generator's state, batches go on where they were.
         """
+        waiting = [] if waiting is None else waiting
         while True:
-            clips = torch.multinomial(self.weights, POOL * batch, replacement=True, generator=generator)
-            chunks = clips[self.lengths[clips].argsort()].chunk(POOL)
-            for i in torch.randperm(POOL, generator=generator).tolist():
-                yield self._rows(chunks[i], generator, augment=True)
+            if not waiting:
+                clips = torch.multinomial(self.weights, POOL * batch, replacement=True, generator=generator)
+                chunks = clips[self.lengths[clips].argsort(stable=True)].chunk(POOL)
+                waiting.extend(chunks[i].clone() for i in torch.randperm(POOL, generator=generator).tolist())
+            yield self._rows(waiting.pop(0), generator, augment=True)
 
     def _rows(self, clips: Tensor, generator: torch.Generator, augment: bool) -> TokenBatch:
         batch = len(clips)

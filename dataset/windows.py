@@ -1,4 +1,4 @@
-"""Windows of motion for stage 1: a batch is one gather from the motions as they lie on the disk, then normalised.
+"""Windows of motion for stage 1: a batch is one gather from the motions as they lie in memory, then normalised.
 
 Axes: B batch, D features.
 """
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dataset.humanml import Clip
+from utils.runtime import fits
 
 
 class Windows:
@@ -18,14 +19,18 @@ class Windows:
     """
 
     def __init__(
-        self, clips: list[Clip], mean: Tensor, std: Tensor, window: int, unit: int, weights: Tensor | None = None
-    ):
+        self, clips: list[Clip], mean: Tensor, std: Tensor, window: int, unit: int, weights: Tensor | None = None,
+        device: torch.device | None = None,
+    ):  # fmt: skip
         """`unit`: frames a token; the lengths of rows are multiples of it. `weights` [number of clips]: how much more
-        likely a frame of each clip is drawn (default: evenly).
+        likely a frame of each clip is drawn (default: evenly). `device`: where rows are wanted; a GPU with room for all
+        the motion holds it, and what is drawn is gathered there.
         """
         motion, starts = one_array(clips)
         self.motion, self.starts = torch.from_numpy(motion), torch.from_numpy(starts)
-        self.mean, self.std = mean, std
+        self.device = device or torch.device("cpu")
+        home = self.device if fits(self.device, motion.nbytes) else torch.device("cpu")
+        self.motion, self.mean, self.std = self.motion.to(home), mean.to(home), std.to(home)
         if window < unit:
             raise ValueError(f"a window of {window} frames holds no token of {unit}")
         lengths = torch.tensor([len(clip.motion) for clip in clips])
@@ -34,14 +39,14 @@ class Windows:
         self.weights = lengths.double() * (1.0 if weights is None else weights)
         self.window = int(self.lengths.max())
 
-    def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Motion [B, window, D], normalised, and lengths [B]."""
-        clips = torch.multinomial(self.weights, batch, replacement=True, generator=generator)
-        place = (torch.rand(batch, generator=generator) * self.places[clips]).long()
+    def draw(self, batch: int, generator: torch.Generator, part: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Motion [B, window, D], normalised, and lengths [B]; with `part`, these rows alone of such a batch."""
+        clips = torch.multinomial(self.weights, batch, replacement=True, generator=generator)[part]
+        place = (torch.rand(batch, generator=generator)[part] * self.places[clips]).long()
         frames = (self.starts[clips] + place)[:, None] + torch.arange(self.window)
-        rows = frames.clamp(max=len(self.motion) - 1).flatten()
+        rows = frames.clamp(max=len(self.motion) - 1).flatten().to(self.motion.device)
         motion = self.motion.index_select(0, rows).sub_(self.mean).div_(self.std)
-        return motion.unflatten(0, (batch, self.window)), self.lengths[clips]
+        return motion.unflatten(0, (len(clips), self.window)).to(self.device), self.lengths[clips].to(self.device)
 
 
 def one_array(clips: list[Clip]) -> tuple[np.ndarray, np.ndarray]:

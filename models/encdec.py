@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 NORMS = ("LN", "GN", "BN")
@@ -62,6 +63,25 @@ class MaskedNorm(nn.Module):
         return normal * self.norm.weight[:, None] + self.norm.bias[:, None]
 
 
+class TimeConv(nn.Conv1d):
+    """A convolution over time [B, C, T]. In bfloat16 on a CPU it is one matrix product of shifted copies of its input:
+    two to three times the speed of the convolution's own backward pass there. Elsewhere it is a convolution.
+
+    What comes out then lies as [B, T, C] in memory, as the next one wants it.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        (size,), (stride,), (padding,), (dilation,) = self.kernel_size, self.stride, self.padding, self.dilation
+        x = x.transpose(1, 2).to(torch.get_autocast_dtype("cpu"))  # [B, T, C]
+        if size > 1:
+            x = F.pad(x, (0, 0, padding, padding))
+            reach = x.shape[1] - dilation * (size - 1)
+            x = torch.cat([x[:, i * dilation : i * dilation + reach : stride] for i in range(size)], dim=-1)
+        return F.linear(x, self.weight.permute(0, 2, 1).flatten(1), self.bias).transpose(1, 2)
+
+
 class ResidualBlock(nn.Module):
     """act, dilated conv k3, act, conv k1, plus the input."""
 
@@ -71,12 +91,12 @@ class ResidualBlock(nn.Module):
         self.norm1 = MaskedNorm(config.norm, width) if config.norm else None
         self.norm2 = MaskedNorm(config.norm, width) if config.norm else None
         self.activation = ACTIVATIONS[config.activation]()
-        self.conv1 = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation)
-        self.conv2 = nn.Conv1d(width, width, 1)
+        self.conv1 = TimeConv(width, width, 3, padding=dilation, dilation=dilation)
+        self.conv2 = TimeConv(width, width, 1)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         h = self.activation(self.norm1(x, mask) if self.norm1 else x)
-        h = self.conv1(h if mask is None else h * mask)
+        h = self.conv1(_masked(h, mask))
         h = self.activation(self.norm2(h, mask) if self.norm2 else h)
         return x + self.conv2(h)
 
@@ -102,11 +122,11 @@ class Encoder(nn.Module):
         super().__init__()
         width = config.width
         downs = [
-            nn.Sequential(nn.Conv1d(width, width, 4, stride=2, padding=1), ResidualStack(config))
+            nn.Sequential(TimeConv(width, width, 4, stride=2, padding=1), ResidualStack(config))
             for _ in range(config.down_t)
         ]
         self.model = nn.ModuleList(
-            [nn.Conv1d(dim, width, 3, padding=1), nn.ReLU(), *downs, nn.Conv1d(width, code_dim, 3, padding=1)]
+            [TimeConv(dim, width, 3, padding=1), nn.ReLU(), *downs, TimeConv(width, code_dim, 3, padding=1)]
         )
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -126,17 +146,17 @@ class Decoder(nn.Module):
         super().__init__()
         width = config.width
         ups = [
-            nn.Sequential(ResidualStack(config), nn.Upsample(scale_factor=2), nn.Conv1d(width, width, 3, padding=1))
+            nn.Sequential(ResidualStack(config), nn.Upsample(scale_factor=2), TimeConv(width, width, 3, padding=1))
             for _ in range(config.down_t)
         ]
         self.model = nn.ModuleList(
             [
-                nn.Conv1d(code_dim, width, 3, padding=1),
+                TimeConv(code_dim, width, 3, padding=1),
                 nn.ReLU(),
                 *ups,
-                nn.Conv1d(width, width, 3, padding=1),
+                TimeConv(width, width, 3, padding=1),
                 nn.ReLU(),
-                nn.Conv1d(width, dim, 3, padding=1),
+                TimeConv(width, dim, 3, padding=1),
             ]
         )
 
@@ -152,4 +172,4 @@ class Decoder(nn.Module):
 
 
 def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
-    return x if mask is None else x * mask
+    return x if mask is None else x * mask.to(x.dtype)  # in its own precision: a wider mask would widen it

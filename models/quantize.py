@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from utils.processes import rows_of_all
+
 QUANTIZERS = ("ema_reset", "ema", "reset", "orig")
 RESET_EVERY = 20  # updates
 USED_COUNT = 1.0  # running count above which a code counts as used
@@ -54,15 +56,21 @@ class Quantizer(nn.Module):
         return F.embedding(ids, self.codebook)
 
     def forward(self, z: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """z [N, C] float32 to codes [N, C] with straight-through gradient, the quantizer's loss, and ids [N]."""
-        if self.training and self.updates == 0:
-            self._initialise(z.detach(), generator)
+        """z [N, C] float32 to codes [N, C] with straight-through gradient, the quantizer's loss, and ids [N].
+
+        Of several processes each has vectors of its own, and the codebook learns from those of all; the generator, on
+        the CPU, has to be in the same state in all of them.
+        """
+        if self.training:
+            everyones = rows_of_all(z.detach())
+            if self.updates == 0:
+                self._initialise(everyones, generator)
         ids = self.nearest(z.detach())
         code = self.lookup(ids)
         commitment = F.mse_loss(z, code.detach())
         loss = commitment if not self.by_gradient else F.mse_loss(code, z.detach()) + self.beta * commitment
         if self.training:
-            self._update(z.detach(), ids, generator)
+            self._update(everyones, rows_of_all(ids), generator)
         return z + (code - z).detach(), loss, ids
 
     @torch.no_grad()
@@ -73,9 +81,9 @@ class Quantizer(nn.Module):
         codes = len(self.codebook)
         if len(z) < codes:
             z = z.repeat(-(-codes // len(z)), 1)
-            z = z + torch.randn(z.shape, generator=generator, device=z.device) * (0.01 / z.shape[1] ** 0.5)
-        picked = torch.randperm(len(z), generator=generator, device=z.device)[:codes]
-        self.codebook.copy_(z[picked])
+            z = z + torch.randn(z.shape, generator=generator).to(z.device) * (0.01 / z.shape[1] ** 0.5)
+        picked = torch.randperm(len(z), generator=generator)[:codes]
+        self.codebook.copy_(z[picked.to(z.device)])
         self.code_sum.copy_(self.codebook)
         self.code_count.fill_(1.0)
 
@@ -98,7 +106,8 @@ class Quantizer(nn.Module):
     def _replace_unused(self, z: Tensor, generator: torch.Generator | None) -> None:
         """Put encoder outputs in place of unused codes; in the running statistics too, or the next update undoes it."""
         unused = torch.nonzero(~self.used)[:, 0]
-        picked = z[torch.randint(len(z), (len(unused),), generator=generator, device=z.device)]
+        # a draw for every code: as many however many are unused, or one rounding would set processes apart for good
+        picked = z[torch.randint(len(z), (len(self.codebook),), generator=generator).to(z.device)[unused]]
         self.codebook[unused] = picked
         self.code_sum[unused] = picked
         self.code_count[unused] = USED_COUNT

@@ -57,7 +57,8 @@ def sample(
     likeliest id and leaves nothing to chance. generators: one for each row (CPU); without them the rows draw from
     fresh ones, seeded 0, 1, 2 ... order_noise: how much chance there is in which ids stay: Gumbel noise on the
     logarithm of their confidence, this large at first and none in the end. As published there is none, and the surest
-    ids stay; but those of a body at rest are surest of all, and a wave may end up as a raised hand. Raises ValueError for a negative temperature or noise.
+    ids stay; but those of a body at rest are surest of all, and a wave may end up as a raised hand.
+    Raises ValueError for a negative temperature or noise.
 
     All that the host decides, it decides before the first iteration: on a GPU, none waits for another to end.
     """

@@ -24,8 +24,9 @@ from utils.checkpoint import build_config, load_state
 
 MAX_WORDS = 96
 NGRAM_LENGTHS = (3, 4, 5)
-UNIT_DROPOUT = 0.15  # in training: a word must mean something by any of its pieces
 UNIT_SCALE = 0.5  # standard deviation of vectors not learned yet
+# In training, unless there is no dropout at all:
+UNIT_DROPOUT = 0.15  # a word must mean something by any of its pieces
 WORD_DROPOUT = 0.1  # and a sentence without any one of its words
 
 
@@ -120,7 +121,7 @@ class LearnedTextEncoder(nn.Module):
     def forward(self, texts: list[str]) -> TextFeatures:
         """Features of B sentences; words are those of the sentence and its end."""
         sentences = [self.known_words(text) for text in texts]
-        if self.training:
+        if self.training and self.config.dropout:
             keep = iter((torch.rand(sum(map(len, sentences))) >= WORD_DROPOUT).tolist())
             sentences = [[word for word in words if next(keep)] for words in sentences]
         vectors = torch.cat((self.ends, self._word_vectors([word for words in sentences for word in words])))
@@ -144,8 +145,9 @@ class LearnedTextEncoder(nn.Module):
             return self.units[:0]
         flat = torch.tensor([unit for word in words for unit in word], device=self.units.device)
         counts = torch.tensor([len(word) for word in words], device=self.units.device)
+        drops = self.training and self.config.dropout > 0
         vectors = F.embedding_bag(flat, self.units, torch.cumsum(counts, 0) - counts, mode="sum", per_sample_weights=(
-            F.dropout(torch.ones(len(flat), device=flat.device), UNIT_DROPOUT, self.training)
+            F.dropout(torch.ones(len(flat), device=flat.device), UNIT_DROPOUT, drops)
         ))  # fmt: skip
         # divided by the root, not the count: long words keep their strength
         return vectors / counts[:, None].sqrt()

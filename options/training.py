@@ -24,6 +24,12 @@ class TrainingOptions:
 class StageOptions(TrainingOptions):
     """What the two stages share besides."""
 
+    save_iter: int = flag(1000, "steps between states that --resume can go on from", least=1)
+    resume: bool = flag(False, "go on from the run's last state, with the same flags; begin where there is none")
+    processes: int | None = flag(
+        None, "processes on this machine that share each batch (default: one a visible GPU; one on a CPU)", least=1
+    )
+    compile: bool = flag(False, "compile the networks (torch.compile): some minutes first, faster steps after")
     gamma: float = flag(0.05, "factor of the learning rate at each step of --lr-scheduler")
     cosine: bool = flag(False, "lower the learning rate to nothing along a half cosine instead of in steps")
     balance: float = flag(

@@ -103,11 +103,13 @@ def check_run(folder, flags):
     names = sorted(path.name for path in folder.iterdir())
     written = [name for name in names if name.startswith("events.out.tfevents.")]
     assert len(written) == 1
-    assert len(names) == 5 and sorted(set(names) - set(written)) == [
+    state = ["state.pth"] if "--window-size" in flags or "--ff-rate" in flags else []  # of the two stages
+    assert len(names) == 5 + len(state) and sorted(set(names) - set(written)) == [
         "config.json",
         "net_best.pth",
         "net_last.pth",
         "run.log",
+        *state,
     ]
     config = json.loads((folder / "config.json").read_text())
     given = dict(zip(flags[::2], flags[1::2]))
@@ -167,11 +169,11 @@ def test_stage_1_events(out):
     for step, total in enumerate(value["total"]):
         parts = (weight * found.Scalars(f"train/{name}")[step].value for name, weight in weighted.items())
         assert total == pytest.approx(sum(parts), rel=1e-3)
-    (tag,) = found.Tags()["images"]
-    assert tag == "val/reconstruction"
-    images = found.Images(tag)
-    assert [image.step for image in images] == [2, 4]
-    assert all(image.width > 300 and image.encoded_image_string.startswith(b"\x89PNG") for image in images)
+    assert set(found.Tags()["images"]) == {"val/reconstruction", "val/reconstruction_moving"}
+    for tag, kind in (("val/reconstruction", b"\x89PNG"), ("val/reconstruction_moving", b"GIF89a")):
+        images = found.Images(tag)
+        assert [image.step for image in images] == [2, 4]
+        assert all(image.width > 300 and image.encoded_image_string.startswith(kind) for image in images)
 
 
 def test_stage_2(out, data):
@@ -189,6 +191,16 @@ def test_stage_2(out, data):
         tag for tag in found.Tags()["scalars"] if not tag.endswith("per_second")
     }
     assert found.Scalars("val/loss")[-1].value == pytest.approx(torch.tensor(16.0).log().item(), abs=1.0)
+    assert set(found.Tags()["images"]) == {"val/sample_0", "val/sample_1"}
+    assert found.Images("val/sample_0")[0].encoded_image_string.startswith(b"GIF89a")
+
+
+def test_flags_are_in_the_events(out):
+    """As text, and for TensorBoard's table of hyper-parameters."""
+    for run, flag in (("vq/a", "| loss_joint | 0.5 |"), ("b", "| vq_name | a |")):
+        found = events(out / run)
+        assert flag in found.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+        assert "_hparams_/session_start_info" in found.summary_metadata
 
 
 def test_tokens_are_kept_beside_the_tokenizer(out, data):

@@ -1,5 +1,6 @@
 """Losses of stage 1 (spec/model.md 1). Motion is [B, T, D], normalised; `mask` [B, T] says which frames count."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -8,7 +9,9 @@ RECONSTRUCTION_LOSSES = {"l1_smooth": F.smooth_l1_loss, "l1": F.l1_loss, "l2": F
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of values [B, T, ...] over the frames that count."""
-    return values[mask].mean()
+    mask = mask.reshape(*mask.shape, *[1] * (values.ndim - mask.ndim))
+    per_frame = values.numel() // mask.numel()
+    return torch.where(mask, values, 0.0).sum() / (mask.sum() * per_frame)
 
 
 def reconstruction_loss(kind: str, motion: Tensor, target: Tensor, mask: Tensor) -> Tensor:

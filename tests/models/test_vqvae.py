@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.encdec import ACTIVATIONS, ConvConfig, MaskedNorm, ResidualStack
+from models.encdec import ACTIVATIONS, ConvConfig, MaskedNorm, ResidualStack, TimeConv
 from models.ids import pad_id
 from models.quantize import QUANTIZERS
 from models.vqvae import TRAINING_STATE, VQVAE, VQConfig, decode_long, load_vqvae, vqvae_checkpoint
@@ -338,3 +338,22 @@ def test_the_reach_of_the_decoder_is_not_guessed_too_high():
     touched = moved(50).nonzero()[:, 0]
     assert 4 * (50 - reach) <= touched.min() and touched.max() < 4 * (51 + reach)
     assert touched.min() < 4 * (50 - reach + 4), "or too much is decoded twice"
+
+
+@pytest.mark.parametrize("size, stride, padding, dilation", [(3, 1, 9, 9), (3, 1, 1, 1), (4, 2, 1, 1), (1, 1, 0, 1)])
+def test_a_convolution_in_bfloat16_is_the_convolution(size, stride, padding, dilation):
+    """To bfloat16's rounding, its gradients too; in float32 it is torch's own."""
+    torch.manual_seed(0)
+    ours = TimeConv(8, 6, size, stride=stride, padding=padding, dilation=dilation)
+    theirs = torch.nn.Conv1d(8, 6, size, stride=stride, padding=padding, dilation=dilation)
+    theirs.load_state_dict(ours.state_dict())
+    x, y = (torch.randn(3, 8, 20, generator=torch.Generator().manual_seed(1)).requires_grad_() for _ in range(2))
+    assert torch.equal(ours(x), theirs(y))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = ours(x)
+    expected = theirs(y)
+    weights = torch.randn(expected.shape)
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    for a, b in ((found, expected), (x.grad, y.grad), (ours.weight.grad, theirs.weight.grad)):
+        assert (a.float() - b).abs().max() < 0.02 * b.abs().max()
