@@ -14,7 +14,8 @@ A motion is an .npy file of features [T, D] or of joints [T, J, 3] in metres wit
 edited by itself. Joints are brought to the dataset's skeleton and the floor to 0; the first kept frames stand where
 they stood. A root is given by its velocities: what follows frames that are made stands where those arrive, or, with
 --bend, they are bent so that it stands where it stood. It prints the paths it wrote: an HTML page that shows the
-result and the source, and an .npy of the result's joints [T, J, 3] in metres. The same command writes the same files.
+result and the source, and an .npy of the result's joints [T, J, 3] in metres, or what --formats says (see generate.py).
+The same command writes the same files.
 """
 
 import re
@@ -27,7 +28,7 @@ import numpy as np
 
 from options.flags import given_in_order, parse
 from options.option_edit import EditOptions
-from options.prompts import check_numbers, file_stem, read_formats, read_lengths_in_order, read_texts
+from options.prompts import check_numbers, file_stem, read_formats, read_lengths_in_order, read_texts, record
 from options.sizes import check_sizes, stage1_sizes, stage2_sizes
 from utils.errors import fail
 
@@ -84,9 +85,9 @@ def read_motions(options: EditOptions, spec: "DatasetSpec", texts: list[str]) ->
 def edit_motions(options: EditOptions, pipeline: "MotionPipeline", texts: list[str], formats: list[str]) -> None:
     """Make and write the edits of one motion or a folder of them."""
     from models.edits import Edit, check_edit, edit, range_mask, task_frames
+    from utils.export import Export, write_motion
     from utils.motion import features_to_joints
     from utils.seams import ranges_of, stand_on
-    from utils.visualize import write_motion
 
     spec, unit = pipeline.spec, pipeline.tokenizer.config.frames_per_token
     ranges_asked, edits, motions, sources = read_frames(options.frames), [], [], []
@@ -110,6 +111,7 @@ def edit_motions(options: EditOptions, pipeline: "MotionPipeline", texts: list[s
         pipeline, edits, options.seed, options.temperature, options.cfg_scale, options.steps or 10, options.plant_feet,
         options.keep_exact, options.bend, options.blend,
     )  # fmt: skip
+    settings = record(options, pipeline, texts, [motion.frames for motion in motions])
     for i, result in enumerate(results):
         number, sample = divmod(i, options.num_samples)
         motion, source, joints = motions[number], sources[number], result.joints
@@ -121,17 +123,20 @@ def edit_motions(options: EditOptions, pipeline: "MotionPipeline", texts: list[s
             source = stand_on(source, source[kept], joints[kept])
         title = f"{result.text or 'no sentence'} ({options.task} of {motion.path.stem})"
         stem = out_dir / file_stem(number, f"{options.task} {motion.path.stem}", sample)
-        marks = {"generated": result.generated}
-        for written in write_motion(stem, formats, joints, spec, title, result.fps, marks, source):
+        made = Export(
+            joints, spec, title, result.fps, {"generated": result.generated}, source, result.text, result.features,
+            result.ids, np.asarray(edits[i].features), options.seed, settings | {"number": number, "sample": sample},
+        )  # fmt: skip
+        for written in write_motion(stem, formats, made):
             print(written)
 
 
 def edit_upper_bodies(options: EditOptions, pipeline: "MotionPipeline", texts: list[str], formats: list[str]) -> None:
     """Make and write the upper body of one motion or a folder of them."""
     from models.upper_body import STEPS, UpperEdit, check_upper_edit, edit_upper
+    from utils.export import Export, write_motion
     from utils.motion import features_to_joints
     from utils.seams import stand_on
-    from utils.visualize import write_motion
 
     spec = pipeline.spec
     edits, motions = [], []
@@ -152,6 +157,7 @@ def edit_upper_bodies(options: EditOptions, pipeline: "MotionPipeline", texts: l
         pipeline, edits, options.seed, options.temperature, options.cfg_scale, options.steps or STEPS,
         options.lower_mask,
     )  # fmt: skip
+    settings = record(options, pipeline, texts, [motion.frames for motion in motions])
     for i, result in enumerate(results):
         number, sample = divmod(i, options.num_samples)
         motion, joints, legs = motions[number], result.joints, list(spec.lower_joints)
@@ -161,14 +167,18 @@ def edit_upper_bodies(options: EditOptions, pipeline: "MotionPipeline", texts: l
             source = stand_on(source, source[:, legs], joints[:, legs])
         title = f"{result.text or 'no sentence'} (upper body of {motion.path.stem})"
         stem = out_dir / file_stem(number, f"upper {motion.path.stem}", sample)
-        for written in write_motion(stem, formats, joints, spec, title, result.fps, source=source):
+        made = Export(
+            joints, spec, title, result.fps, {}, source, result.text, result.features, result.ids,
+            np.asarray(edits[i].features), options.seed, settings | {"number": number, "sample": sample},
+        )  # fmt: skip
+        for written in write_motion(stem, formats, made):
             print(written)
 
 
 def make_long(options: EditOptions, pipeline: "MotionPipeline", texts: list[str], formats: list[str]) -> None:
     """Make and write one motion of all sentences."""
     from models.edits import generate_long
-    from utils.visualize import write_motion
+    from utils.export import Export, write_motion
 
     given = given_in_order(("text", "length"))
     lengths = read_lengths_in_order(given, len(texts), pipeline.shortest, pipeline.longest)
@@ -181,9 +191,13 @@ def make_long(options: EditOptions, pipeline: "MotionPipeline", texts: list[str]
         pipeline, texts, lengths, options.seed, options.temperature, options.cfg_scale, options.steps or 10,
         options.plant_feet, options.num_transition_token, options.transition_text, options.num_samples,
     )  # fmt: skip
+    settings = record(options, pipeline, texts, lengths)
     for sample, motion in enumerate(motions):
-        path, marks = out_dir / file_stem(0, f"long {motion.text}", sample), {"transition": motion.generated}
-        for written in write_motion(path, formats, motion.joints, pipeline.spec, motion.text, motion.fps, marks):
+        made = Export(
+            motion.joints, pipeline.spec, motion.text, motion.fps, {"transition": motion.generated}, text=motion.text,
+            features=motion.features, ids=motion.ids, seed=options.seed, settings=settings | {"sample": sample},
+        )  # fmt: skip
+        for written in write_motion(out_dir / file_stem(0, f"long {motion.text}", sample), formats, made):
             print(written)
 
 

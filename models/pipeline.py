@@ -6,7 +6,9 @@ Axes: B sentences, L ids, T frames, J joints.
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from models.sampling import sample
 from models.text_encoder import TextFeatures, build_text_encoder
 from models.transformer import MaskedTransformer, load_stage2
 from models.vqvae import VQVAE, check_width, load_vqvae
+from utils.files import sha256
 from utils.motion import features_to_joints, plant_feet
 from utils.runtime import autocast, pick_device, pick_precision
 
@@ -51,6 +54,7 @@ class MotionPipeline:
     device: torch.device
     precision: str
     guidance: float = GUIDANCE  # the usual cfg_scale: 1 for the released transformers, which never went without text
+    files: tuple[Path, ...] = ()  # the checkpoints that it was loaded from
 
     @classmethod
     def load(
@@ -85,7 +89,19 @@ class MotionPipeline:
         length_model = load_length_model(length, where) if length else None
         guidance = GUIDANCE if stage2.text else 1.0
         precision = pick_precision(precision, where)
-        return cls(tokenizer, stage2.model, text_encoder, length_model, spec, where, precision, guidance)
+        files = tuple(Path(path) for path in (vq, trans, length) if path)
+        return cls(tokenizer, stage2.model, text_encoder, length_model, spec, where, precision, guidance, files)
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """What a motion's file says of the pipeline that made it: checkpoints by their hash, arithmetic, program."""
+        checkpoints = {path.name: sha256(path) for path in self.files}
+        return {
+            "checkpoints": checkpoints,
+            "precision": self.precision,
+            "device": self.device.type,
+            "torch": torch.__version__,
+        }
 
     @property
     def longest(self) -> int:

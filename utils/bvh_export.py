@@ -13,14 +13,17 @@ Rotations come from the directions of bones, so the twist of a limb about itself
 T frames, J joints. A joint's frame is what its children hang from.
 """
 
+import json
+from pathlib import Path
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from dataset.prepare.bvh import MAPS_FOLDER, read_map
 from dataset.spec import DatasetSpec
 from utils import quaternion
 from utils.skeleton import bone_lengths
 
+MIXAMO = Path(__file__).resolve().parent.parent / "dataset/prepare/joint_maps/mixamo.json"  # as such files are read too
 CENTIMETRES = 100.0  # a metre
 ORDER = "ZXY"  # of the rotation channels, the first outermost: what most motion capture has
 # Metres from the last joint of a chain to the end of the body: a crown, a finger tip, the tip of a toe.
@@ -29,7 +32,7 @@ END_LENGTHS = {"head": 0.18, "wrist": 0.17, "foot": 0.06}
 
 def bvh_names(spec: DatasetSpec) -> list[str]:
     """Mixamo's name of each joint, without its namespace; what Mixamo's skeleton lacks is named alike."""
-    mixamo = read_map(MAPS_FOLDER / "mixamo.json")
+    mixamo = json.loads(MIXAMO.read_text(encoding="utf-8"))
     return [mixamo.get(name) or name.title().replace("_", "") for name in spec.joint_names]  # "left_heel": LeftHeel
 
 

@@ -84,9 +84,8 @@ def motion_frames(
     canvas = FigureCanvasAgg(figure)
     # a sentence is text: "$" in it starts no formula
     figure.text(0.03, 0.975, "\n".join(lines), va="top", fontsize=10, color=INK, parse_math=False)
-    axes = figure.add_axes(
-        (0, 0, 1, body), xlim=(-half / body, half / body), ylim=(middle - half, middle + half), frame_on=False
-    )
+    axes = figure.add_axes((0, 0, 1, body), xlim=(-half / body, half / body), ylim=(middle - half, middle + half))
+    axes.axis("off")
     axes.fill(*floor_rim(view, 2 * half).T, color=GROUND, linewidth=0)
     canvas.draw()
     still = canvas.copy_from_bbox(figure.bbox)  # what all frames have in common
@@ -123,17 +122,27 @@ def _drawable(text: str) -> str:
 
 def write_gif(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:
     """A GIF that plays for ever. Its clock counts hundredths of a second: frames are as long as keeps it in time."""
-    pictures = [Image.fromarray(frame) for frame in frames]
-    ends = np.rint(np.arange(len(pictures) + 1) * 100 / fps) * 10  # milliseconds
-    # one palette for all, or colours would flicker: of some frames beside each other
-    some = pictures[:: max(1, len(pictures) // 8)]
-    sheet = Image.new("RGB", (SIZE, SIZE * len(some)))
-    for i, picture in enumerate(some):
-        sheet.paste(picture, (0, SIZE * i))
-    palette = sheet.quantize(64)
-    plain = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
-    durations = np.diff(ends).astype(int).tolist()
-    plain[0].save(path, "GIF", save_all=True, append_images=plain[1:], duration=durations, loop=0)
+    pictures = [frame @ np.array([1 << 16, 1 << 8, 1]) for frame in frames]  # [height, width] 0xRRGGBB
+    # one palette for all, or colours would flicker: what is most in some frames, so that flat colours stay exact
+    colours, counts = np.unique(np.stack(pictures[:: max(1, len(pictures) // 8)]), return_counts=True)
+    palette = _rgb(colours[np.argsort(-counts, kind="stable")[:128]])
+    plain = [Image.fromarray(_nearest(picture, palette)) for picture in pictures]
+    for picture in plain:
+        picture.putpalette(palette.tobytes())
+    ends = np.rint(np.arange(len(pictures) + 1) * 100 / fps).astype(int) * 10  # milliseconds
+    plain[0].save(path, "GIF", save_all=True, append_images=plain[1:], duration=np.diff(ends).tolist(), loop=0)
+
+
+def _rgb(colours: np.ndarray) -> np.ndarray:
+    """[n, 3] bytes of colours [n] 0xRRGGBB."""
+    return np.stack((colours >> 16, colours >> 8 & 255, colours & 255), axis=-1).astype(np.uint8)
+
+
+def _nearest(picture: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """[height, width] places in a palette [n, 3] that are nearest to the colours of a picture [height, width]."""
+    colours, places = np.unique(picture, return_inverse=True)
+    apart = np.abs(_rgb(colours)[:, None].astype(np.int16) - palette).sum(axis=-1)
+    return apart.argmin(axis=1).astype(np.uint8)[places].reshape(picture.shape)
 
 
 def write_mp4(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:

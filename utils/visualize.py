@@ -311,7 +311,8 @@ def limb_strokes(pose: np.ndarray, spec: DatasetSpec, middle: str) -> list[Strok
     head = spec.joint_names.index("head")
     bone = pose[head] - pose[spec.parents[head]]
     crown = pose[head] + 0.06 * bone / max(np.linalg.norm(bone), 1e-6)
-    shapes.append((crown[2], crown[:2] + [(0, 0), (1e-4, 0)], 0.21, middle))
+    # as good as a dot; Agg leaves out lines shorter than a pixel, and squares level ones
+    shapes.append((crown[2], crown[:2] + [(-0.003, -0.003), (0.003, 0.003)], 0.21, middle))
     # a thin white rim lets a near limb stand out from those behind it
     return [
         Stroke(ends, ink, wide)
