@@ -25,15 +25,20 @@ def read_texts(options: SamplingOptions) -> list[str]:
         if not texts:
             raise ValueError(f"--text-file {options.text_file} holds no sentence")
     for text in texts:
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise ValueError("a sentence holds bytes that are no UTF-8 text") from error
         if not text.strip():
             raise ValueError("a sentence is empty: say what the person does, as in --text 'a person walks forward'")
-        if len(text) > LONGEST_TEXT:
-            raise ValueError(f"a sentence has {len(text)} characters: at most {LONGEST_TEXT} can be used")
+        check_text(text)
     return texts
+
+
+def check_text(text: str) -> None:
+    """ValueError for a sentence that no model can take."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError("a sentence holds bytes that are no UTF-8 text") from error
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"a sentence has {len(text)} characters: at most {LONGEST_TEXT} can be used")
 
 
 def read_lengths(given: tuple[str, ...], texts: int, shortest: int, longest: int) -> list[int] | None:

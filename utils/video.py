@@ -23,8 +23,10 @@ from scipy.ndimage import gaussian_filter1d
 from dataset.spec import DatasetSpec
 from utils.visualize import (
     COLOURS,
+    GRID,
     GROUND,
     MADE,
+    PATH_COLOURS,
     PITCH,
     YAW,
     Ranges,
@@ -122,27 +124,31 @@ def _drawable(text: str) -> str:
 
 def write_gif(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:
     """A GIF that plays for ever. Its clock counts hundredths of a second: frames are as long as keeps it in time."""
-    pictures = [frame @ np.array([1 << 16, 1 << 8, 1]) for frame in frames]  # [height, width] 0xRRGGBB
-    # one palette for all, or colours would flicker: what is most in some frames, so that flat colours stay exact
-    colours, counts = np.unique(np.stack(pictures[:: max(1, len(pictures) // 8)]), return_counts=True)
-    palette = _rgb(colours[np.argsort(-counts, kind="stable")[:128]])
-    plain = [Image.fromarray(_nearest(picture, palette)) for picture in pictures]
-    for picture in plain:
-        picture.putpalette(palette.tobytes())
-    ends = np.rint(np.arange(len(pictures) + 1) * 100 / fps).astype(int) * 10  # milliseconds
+    palette = film_palette()
+    nearest = np.full(1 << 24, -1, dtype=np.int16)  # the place in the palette of every colour that was met
+    plain = []
+    for frame in frames:
+        red, green, blue = np.moveaxis(frame.astype(np.int32), -1, 0)
+        colours = red << 16 | green << 8 | blue
+        new = np.unique(colours[nearest[colours] < 0])
+        apart = np.stack((new >> 16, new >> 8 & 255, new & 255), axis=-1)[:, None] - palette.astype(int)
+        nearest[new] = np.abs(apart).sum(axis=-1).argmin(axis=1)
+        plain.append(Image.fromarray(nearest[colours].astype(np.uint8)))
+        plain[-1].putpalette(palette.tobytes())
+    ends = np.rint(np.arange(len(plain) + 1) * 100 / fps).astype(int) * 10  # milliseconds
     plain[0].save(path, "GIF", save_all=True, append_images=plain[1:], duration=np.diff(ends).tolist(), loop=0)
 
 
-def _rgb(colours: np.ndarray) -> np.ndarray:
-    """[n, 3] bytes of colours [n] 0xRRGGBB."""
-    return np.stack((colours >> 16, colours >> 8 & 255, colours & 255), axis=-1).astype(np.uint8)
-
-
-def _nearest(picture: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """[height, width] places in a palette [n, 3] that are nearest to the colours of a picture [height, width]."""
-    colours, places = np.unique(picture, return_inverse=True)
-    apart = np.abs(_rgb(colours)[:, None].astype(np.int16) - palette).sum(axis=-1)
-    return apart.argmin(axis=1).astype(np.uint8)[places].reshape(picture.shape)
+def film_palette() -> np.ndarray:
+    """[n <= 256, 3] bytes: the colours that a film has, and mixtures of two at their edges."""
+    flat = np.array([
+        [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        for colour in ("#ffffff", GROUND, GRID, *PATH_COLOURS, *COLOURS.values(), MADE, INK)
+    ])  # fmt: skip
+    first, second = np.triu_indices(len(flat), 1)
+    shares = np.arange(1, 6)[:, None, None] / 6
+    mixed = flat[first] * (1 - shares) + flat[second] * shares
+    return np.concatenate((flat, mixed.reshape(-1, 3).round()))[:256].astype(np.uint8)
 
 
 def write_mp4(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:

@@ -34,7 +34,8 @@ TEMPLATE = Path(__file__).with_name("motion_page.html")
 COLOURS = {"left": "#2b86d1", "right": "#e8791c", "middle": "#7d8794"}
 MADE = "#9a5bd0"  # of marked frames
 MADE_GROUND = "#f3ebfb"  # behind them in a picture
-GROUND = "#f2f4f7"  # of the floor in a picture
+GROUND, GRID = "#f2f4f7", "#d3dae2"  # the floor in a picture
+PATH_COLOURS = ("#b9c2cd", "#5f6874")  # to come, and walked
 SCREEN_DPI = 72  # of a picture in a notebook
 COLUMN, HEAD, FOOT = 1.9, 0.3, 0.3  # inches of a picture: a pose's width, a label above a strip, the times below it
 
@@ -286,14 +287,14 @@ def floor_strokes(
             ends = np.zeros((2, 3))
             ends[:, across] = metre - centre[across]
             ends[:, along] = math.sqrt(radius**2 - ends[0, across] ** 2) * np.array([-1, 1])
-            strokes.append(Stroke((ends @ view.T)[:, :2], "#d3dae2", 0.8))
+            strokes.append(Stroke((ends @ view.T)[:, :2], GRID, 0.8))
     near = np.linalg.norm(path - centre, axis=-1, keepdims=True) <= radius
     seen = (np.where(near, path - centre, np.nan) @ view.T)[:, :2]
     walked = seen[: frame + 1]
     return [
         *strokes,
-        Stroke(seen, "#b9c2cd", 1.2),
-        Stroke(walked, "#5f6874", 1.6),
+        Stroke(seen, PATH_COLOURS[0], 1.2),
+        Stroke(walked, PATH_COLOURS[1], 1.6),
         Stroke(np.where(made[: frame + 1, None], walked, np.nan), MADE, 2.0),
     ]
 
