@@ -152,6 +152,8 @@ def load_array(path: Path) -> np.ndarray:
         raise ValueError(f"there is no {path}")
     try:
         array = np.load(path, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an archive of arrays")
         return array.astype(np.float32, copy=False)
     except Exception as error:  # damaged bytes make numpy fail in every way there is
         # numpy would advise to run what is in the file

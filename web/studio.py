@@ -6,8 +6,10 @@ from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from dataset.motion_file import SUFFIXES, MotionFile, read_motion
-from models.edits import Edited, generate_long
+from models.edits import Edit, Edited, check_edit, generate_long
 from models.motion_edits import make_edits, plan_edits
 from models.pipeline import Motion, MotionPipeline
 from utils.bvh import read_bvh
@@ -110,6 +112,8 @@ class Studio:
         if motion.frames > LONGEST_EDIT * spec.fps:
             seconds = motion.frames / spec.fps
             raise ValueError(f"{path} lasts {seconds:.0f} s: at most {LONGEST_EDIT:g} s can be edited here")
+        # what cannot be edited is told now, not at the first edit
+        check_edit(Edit(motion.features_without(np.zeros(motion.frames, dtype=bool)), ((0, 1),)), self.pipeline)
         return motion.features, motion.joints, spec
 
     def file(self, name: str, format: str) -> bytes:
