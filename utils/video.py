@@ -119,7 +119,8 @@ def _set_strokes(lines: LineCollection, strokes: list[Stroke], points: float) ->
 def _drawable(text: str) -> str:
     """The text with a box for each character that the font lacks: matplotlib would warn of each."""
     font = get_font(findfont(FontProperties()))
-    return "".join(c if c.isspace() or (c.isprintable() and font.get_char_index(ord(c))) else "□" for c in text)
+    words = " ".join(text.split())  # some control characters are white space too
+    return "".join(c if c.isprintable() and font.get_char_index(ord(c)) else "□" for c in words)
 
 
 def write_gif(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:
