@@ -61,7 +61,10 @@ def build_models(
         stage2 = load_stage2(options.resume_trans)
         check_body(stage2.model.config.parts, options.resume_trans, len(tokenizer.config.parts))
         check_codebooks(stage2.model, options.resume_trans, tokenizer, vq_path)
-        return stage2.model, build_text_encoder(stage2.text, options.resume_trans, options.clip_model)
+        text_encoder = build_text_encoder(stage2.text, options.resume_trans, options.clip_model)
+        if isinstance(text_encoder, LearnedTextEncoder):
+            text_encoder.learn_words(build_vocabulary(captions))
+        return stage2.model, text_encoder
     if options.text_encoder == "clip":
         text_encoder = load_clip(options.clip_model, device)
     else:
@@ -111,7 +114,7 @@ def main() -> None:
         fail(str(error))
     codes, longest = tokenizer.config.codes, options.block_size - 2
     weights = balancing_weights(clips["train"], spec, options.balance)
-    train = TokenRows(clips["train"], ids["train"], codes, longest, weights)
+    train = TokenRows(clips["train"], ids["train"], codes, longest, weights, options.crop)
     val = TokenRows(clips["val"], ids["val"], codes, longest)
     draws = torch.Generator().manual_seed(options.seed)
 

@@ -50,6 +50,15 @@ def build_model(options: VQOptions, spec: DatasetSpec) -> VQVAE:
     )
 
 
+def training_mode(model: VQVAE, decoder_only: bool) -> None:
+    """Let all of the tokenizer learn, or the decoder alone: encoder and codes then give the same ids as before."""
+    model.train()
+    if decoder_only:
+        for name, module in model.named_children():
+            if not name.startswith("decoder"):
+                module.eval().requires_grad_(False)
+
+
 def codebook_use(ids: torch.Tensor, config: VQConfig) -> dict[str, float]:
     """Share of the codebook used and perplexity of ids [N]; of ids [N, parts], those of each part."""
     figures = {}
@@ -77,7 +86,6 @@ def evaluate(model: VQVAE, clips: list, spec, device: torch.device, batch: int =
             mask = torch.ones(1, length, dtype=torch.bool, device=device)
             joints, wanted = (features_to_joints(x[None, :length], spec) for x in (row, target))
             errors.append(root_aligned_error(joints, wanted, mask).item())
-    model.train()
     error = float(np.mean(errors)) * spec.metres_per_unit * 1000
     return {"mpjpe_mm": error, **codebook_use(torch.cat(ids), model.config)}
 
@@ -95,6 +103,8 @@ def main() -> None:
         judged, note = load_validation(spec, val_clips, options.evaluator, options.glove, device)
         seed_everything(options.seed)  # here: with a judge or without one, what is learned is the same
         model = build_model(options, spec)
+        if options.decoder_only and not options.resume_pth:
+            raise ValueError("--decoder-only trains on with a tokenizer that is there: give --resume-pth")
         if options.resume_pth:  # the weights are the file's; sizes, and how the codebook learns on, are the flags'
             start = load_vqvae(options.resume_pth)
             check_width(start, spec, options.resume_pth)
@@ -111,9 +121,9 @@ def main() -> None:
     draws = torch.Generator().manual_seed(options.seed)
 
     # --- model ------------------------------------------------------------------------------------------------------
-    model.to(device).train()
+    training_mode(model.to(device), options.decoder_only)
     precision = pick_precision(options.precision, device)
-    weights = list(model.parameters())
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, options.lr, betas=(0.9, 0.99), weight_decay=options.weight_decay, fused=True)
     run.say(
         f"{len(train_clips)} clips to train on, {len(val_clips)} to validate, "
@@ -167,12 +177,11 @@ def main() -> None:
         if step % options.eval_iter == 0 or step == options.total_iter:
             figures = evaluate(model, val_clips, spec, device)
             if judged:
-                model.eval()
                 figures |= judged.figures(reconstruct(model, [real_motion(item) for item in judged.draw.items]))
-                model.train()
             run.report(step, {f"val/{name}": value for name, value in figures.items()})
             picture = sample_picture(model, val_clips[(step // options.eval_iter) % len(val_clips)], spec, device)
             run.events.add_figure("val/reconstruction", picture, step)
+            training_mode(model, options.decoder_only)
             checkpoint = vqvae_checkpoint(model, spec.name)
             save_checkpoint(run.folder / "net_last.pth", checkpoint)
             if figures["mpjpe_mm"] < best:
@@ -191,7 +200,6 @@ def sample_picture(model: VQVAE, clip, spec, device: torch.device):
     model.eval()
     motion = model.normalise(torch.from_numpy(clip.motion).to(device))[None]
     decoded = model.denormalise(model.decode(model.encode(motion)))[0].cpu()
-    model.train()
     joints = features_to_joints(decoded, spec).numpy() * spec.metres_per_unit
     return motion_picture(joints, spec, clip.captions[0].text)
 

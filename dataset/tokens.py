@@ -98,8 +98,16 @@ class TokenBatch:
 class TokenRows:
     """All clips' ids and captions, and draws of batches from them."""
 
-    def __init__(self, clips: list[Clip], ids: list[Tensor], codes: int, longest: int, weights: Tensor | None = None):
-        """weights [number of clips]: how likely each is drawn (default: evenly)."""
+    def __init__(
+        self, clips: list[Clip], ids: list[Tensor], codes: int, longest: int, weights: Tensor | None = None,
+        least_share: float = 1.0,
+    ):  # fmt: skip
+        """weights [number of clips]: how likely each is drawn (default: evenly).
+
+        Rows for training are random stretches of their clips, at least `least_share` of each: where clips are few, the
+        length of a row would else tell which clip it is, and sentences would count for less than lengths.
+        """
+        self.least_share = least_share
         self.weights = torch.ones(len(clips)) if weights is None else weights
         self.codes, self.longest = codes, longest
         self.captions = [[caption.text for caption in clip.captions] for clip in clips]
@@ -126,10 +134,15 @@ class TokenRows:
     def _rows(self, clips: Tensor, generator: torch.Generator, augment: bool) -> TokenBatch:
         batch = len(clips)
         lengths, start = self.lengths[clips], torch.zeros_like(clips)
+        if augment and self.least_share < 1:
+            share, place = torch.rand(2, batch, generator=generator)
+            whole, share = lengths, self.least_share + (1 - self.least_share) * share
+            lengths = (share * whole).ceil().long()
+            start = (place * (whole - lengths + 1)).long()
         if augment:
             shorter = (torch.rand(batch, generator=generator) < 1 / 3) & (lengths > 1)
             first = torch.rand(batch, generator=generator) < 0.5
-            lengths, start = lengths - shorter.long(), (shorter & first).long()
+            lengths, start = lengths - shorter.long(), start + (shorter & first).long()
         size = int(lengths.max())
         places = (start[:, None] + torch.arange(size)).clamp(max=self.ids.shape[1] - 1)
         ids = self.ids[clips[:, None], places]

@@ -25,7 +25,8 @@ from utils.checkpoint import build_config, load_state
 MAX_WORDS = 96
 NGRAM_LENGTHS = (3, 4, 5)
 UNIT_DROPOUT = 0.15  # in training: a word must mean something by any of its pieces
-WORD_DROPOUT = 0.05  # and a sentence without any one of its words
+UNIT_SCALE = 0.5  # standard deviation of vectors not learned yet
+WORD_DROPOUT = 0.1  # and a sentence without any one of its words
 
 
 class TextFeatures(NamedTuple):
@@ -83,8 +84,8 @@ class LearnedTextEncoder(nn.Module):
         self.index = {unit: i for i, unit in enumerate(vocabulary)}
         self.units_of: dict[str, list[int]] = {}  # of the words met so far
         width = config.text_dim
-        self.units = nn.Parameter(torch.randn(len(vocabulary), width) * 0.5)
-        self.ends = nn.Parameter(torch.randn(2, width) * 0.5)  # begin and end of the sentence
+        self.units = nn.Parameter(torch.randn(len(vocabulary), width) * UNIT_SCALE)
+        self.ends = nn.Parameter(torch.randn(2, width) * UNIT_SCALE)  # begin and end of the sentence
         self.blocks = nn.ModuleList(Block(width, config.heads, 4, config.dropout) for _ in range(config.layers))
         self.ln_f = nn.LayerNorm(width)
         self.register_buffer("positions", sinusoids(MAX_WORDS + 2, width), persistent=False)
@@ -92,6 +93,15 @@ class LearnedTextEncoder(nn.Module):
     @property
     def text_dim(self) -> int:
         return self.config.text_dim
+
+    def learn_words(self, vocabulary: list[str]) -> None:
+        """Take in the units that it lacks, with random vectors: those of a training set other than its first."""
+        new = [unit for unit in vocabulary if unit not in self.index]
+        self.vocabulary = self.vocabulary + new
+        self.index = {unit: i for i, unit in enumerate(self.vocabulary)}
+        self.units_of.clear()
+        fresh = torch.randn(len(new), self.text_dim, device=self.units.device) * UNIT_SCALE
+        self.units = nn.Parameter(torch.cat((self.units.detach(), fresh)))
 
     def known_words(self, text: str) -> list[list[int]]:
         """Unit indices of each word that has any. Raises ValueError for too long a sentence."""

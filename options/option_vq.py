@@ -39,5 +39,8 @@ class VQOptions(StageOptions):
     beta: float = flag(1.0, "commitment weight of quantizer orig")
 
     resume_pth: str | None = flag(None, "stage-1 checkpoint to start from")
+    decoder_only: bool = flag(
+        False, "with --resume-pth: train the decoder alone, so that a transformer's ids keep their meaning"
+    )
     out_dir: str = flag("output", "the run is written to OUT_DIR/vq/EXP_NAME")
     exp_name: str = flag("vq", "name of the run")

@@ -280,6 +280,17 @@ def test_resumed_stage_1(out, data, tmp_path):
     assert 0 < drift < 0.2 * before["/net/vqvae.quantizer.codebook"].abs().max(), "not made anew"
 
 
+def test_the_decoder_alone(refused, out, data, tmp_path):
+    """Every other weight stays as it was, so the same motion has the same ids."""
+    start = out / "vq/a/net_last.pth"
+    flags = ["--data-root", data, "--dataname", "bandai", "--out-dir", tmp_path, *VQ, "--decoder-only"]
+    run_script(train_vq, *flags, "--resume-pth", start, "--total-iter", "3", "--eval-iter", "1")
+    before, after = weights(start), weights(tmp_path / "vq/vq/net_last.pth")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if "/vqvae.decoder." in name}
+    assert "--resume-pth" in refused(train_vq, *flags)
+
+
 def test_stage_2_by_path(out, data, tmp_path):
     """--resume-pth is --vq-name by another name."""
     flags = ["--data-root", data, "--dataname", "bandai", "--out-dir", tmp_path, *TRANS]
@@ -289,7 +300,7 @@ def test_stage_2_by_path(out, data, tmp_path):
 
 @pytest.mark.parametrize("more", [[], ["--ema", "0.9"]], ids=["plain", "mean"])
 def test_resumed_stage_2(out, data, tmp_path, more):
-    """It starts from the file, text encoder too; sizes and vocabulary are the file's."""
+    """It starts from the file, text encoder too; sizes and the words it knows are the file's."""
     start, vq = out / "b/net_last.pth", out / "vq/a/net_last.pth"
     flags = ["--data-root", data, "--dataname", "bandai", "--out-dir", tmp_path, "--resume-pth", vq, *STEPS]
     run_script(train_t2m_trans, *flags, "--batch-size", "4", "--resume-trans", start, "--lr", "0", *more)

@@ -35,7 +35,7 @@ from utils.motion import joints_to_features, mirror_joints
 NAME = re.compile(r"dataset-[12]_(?P<content>[a-z-]+)_(?P<style>[a-z-]+)_\d+")
 METRES_PER_UNIT = 0.01
 CAPTIONS_PER_CLIP = 8
-CAPTIONS_PER_CONTENT = 400  # a content of few clips gets more captions a clip, so that its words are as varied
+CAPTIONS_PER_CONTENT = 2000  # a content of few clips gets more captions a clip, so that its words are as varied
 SHARE_OF_TEST, SHARE_OF_VAL = 0.10, 0.05
 
 # The 22 joints of the spec from the file's; spine1 and spine2 are points between (spec/data.md 4).

@@ -61,6 +61,8 @@ _WAVE = [
     "{signal} by waving <hand>", "{sway} <hand> (from side to side|in the air)", "{give} a wave with <hand>",
     "{do} a wave with <hand>", "{wave} <hand> (hello|in greeting|as a greeting)",
     "{flap} <hand> <aside>", "{wag} <hand>", "{wiggle} <hand> in the air", "{try} to get attention by waving <hand>",
+    "{raise} <hand> and {swing} <it> <aside>", "{wave} <hand> (for attention|in excitement|at the crowd|to a crowd)",
+    "{hold} <hand> up and {move} <it> <aside>",
 ]  # fmt: skip
 
 # Wordings that name no hand: people type them, and one hand is what they mean. They stand with the right hand.
@@ -86,6 +88,13 @@ _SIDESTEP = [
     "{slide} to the <side>", "{walk} at an angle to the <side>", "{step} (<side>|toward the <side>)",
     "{stroll} to the <side>", "{walk} over to the <side>", "{cross} over to the <side>", "{edge} to the <side>",
     "side {step} to the <side>", "{go} sideways to the <side>",
+    "{walk} sideways to the <side> (while facing forward|without turning|facing ahead)",
+    "{step} to the <side> (without turning <his> body|with <his> body facing forward|facing the front)",
+    "{keep} facing (forward|ahead|the front) and {step} (sideways|) to the <side>",
+    "{move} sideways (toward|towards) <his> <side> (side|)", "{face} forward and {sidestep} (to the|) <side>",
+    "{take} (sideways|lateral) steps (toward|to) the <side>", "{sidestep} <few> times to the <side>",
+    "{move} laterally (to the|) <side>", "{look} ahead and {walk} sideways to the <side>",
+    "{step} <side> again and again (with|keeping) <his> chest to the front",
 ]  # fmt: skip
 
 _TURN = [
@@ -137,6 +146,10 @@ CONTENTS = {
         "{dart} (forward|off|ahead)", "{hurtle} forward", "{zoom} (forward|off|ahead)",
         "{hurry} forward at full speed", "{do} a (sprint|dash)", "{take} off (in a sprint|at full speed|sprinting)",
         "{run} (forward|ahead) at full speed",
+        "{run} at (maximum|high|great) speed", "{sprint} (away|past|hard|quickly|to the finish line|for the bus)",
+        "{run} (extremely|incredibly|super) fast", "{run} a (sprint|race|hundred meter dash)", "{run} for <his> life",
+        "{dash} (away|across|to the finish)", "{explode} into a sprint", "{run} in an all out sprint",
+        "{rocket} forward", "{run} as (hard|quickly) as possible",
     ],
     "walk-back": [
         "{walk} backward", "{walk} backwards", "{back} up", "{step} (back|backward|backwards)", "{walk} in reverse",
@@ -147,6 +160,8 @@ CONTENTS = {
         "{retreat} (step by step|on foot|<few> steps)", "{walk} <few> steps (back|backward|backwards)",
         "{reverse} on foot", "{stride} (backward|backwards)", "{withdraw} (<few> steps|on foot|backwards)",
         "{shuffle} (backward|backwards)", "{walk} rearward",
+        "{move} in reverse (one step at a time|)", "{step} back one foot after the other",
+        "{keep} facing forward and {walk} (backward|backwards)", "{move} away (backward|backwards)",
     ],
     "walk-left": _SIDESTEP,
     "walk-right": _SIDESTEP,
@@ -163,6 +178,10 @@ CONTENTS = {
         "{bend} (forward|over) and {bow}", "{show} respect (with|by making) a bow", "{thank} <someone> with a bow",
         "{bow} and {straighten} up again", "{apologize} with a bow", "{offer} a (polite|deep|) bow",
         "{bend} <his> upper body forward politely",
+        "{bow} (once|low|slightly|a little|twice)", "{bow} with <his> hands at <his> sides", "{pay} respect with a bow",
+        "{bend} <his> (upper body|back|body) (forward|down) (in respect|to greet <someone>|in an apology)",
+        "{take} a (low|long|deep) bow (after a show|)", "{tip} forward in a (polite|small) bow",
+        "{greet} politely with a bow", "{bend} down and {come} back up in a bow",
     ],
     "bye": [
         "{wave} goodbye", "{say} goodbye", "{wave} bye", "{say} bye", "{bid} farewell",
@@ -174,6 +193,10 @@ CONTENTS = {
         "{see} <someone> off with a wave", "{wave} a hand in farewell", "{wave} off a friend who is leaving",
         "{say} goodbye with a wave", "{take} leave with a wave", "{send} <someone> off with a wave",
         "{wave} <someone> goodbye", "{sign} goodbye with one hand", "{lift} a hand in goodbye",
+        "{say} see you (later|soon|again|tomorrow)", "{wave} and {say} see you (later|soon|again|tomorrow)",
+        "{give} a (quick|short|little|friendly) goodbye wave", "{gesture} (farewell|see you later) with a hand",
+        "{wave} (farewell|goodbye) as (a friend|a guest|a visitor) leaves", "{raise} (a hand|one hand) in farewell",
+        "{wave} one hand in parting", "{wave} (goodbye|bye) before leaving", "{bid} goodbye with (a hand|one hand)",
     ],
     "byebye": [
         "{wave} bye bye", "{say} bye bye", "{wave} byebye", "{say} byebye", "{wave} bye-bye",
@@ -186,23 +209,30 @@ CONTENTS = {
         "{shake} both hands to say bye bye", "{wave} bye bye again and again", "{signal} (bye bye|byebye)",
         "{wave} <someone> bye bye", "{wave} goodbye with both (hands|arms)", "{go} bye bye with both hands",
         "{bid} <someone> bye bye with both arms",
+        "{wave} both (hands|arms) (goodbye|in farewell|to say goodbye)", "{say} goodbye by waving both (hands|arms)",
+        "{swing} both (hands|arms) in farewell", "{wave} farewell (with|using) both (hands|arms)",
     ],
     "guide": [
         "{guide} <someone>", "{show} the way", "{show} <someone> the way", "{gesture} to show the way",
         "{point} the way", "{guide} <someone> with (a hand|one hand|<his> right hand|an arm)",
-        "{invite} <someone> (in|inside|to come in|to go ahead|to enter)", "{give} directions",
-        "{usher} <someone> (in|inside|along|through)",
+        "{invite} <someone> (inside|to come inside|to go ahead|to enter)", "{give} directions",
+        "{usher} <someone> (inside|along|through)",
         "{direct} <someone> (with a hand|with <his> arm|this way|that way)",
         "{gesture} (this way|that way|ahead|towards the way)",
         "{hold} out (an arm|a hand|<his> right arm|<his> right hand) to show the way", "{show} <someone> where to go",
         "{motion} <someone> (this way|forward|to go ahead|to come this way)", "{indicate} the (way|direction)",
-        "{make} a guiding gesture", "{welcome} <someone> in",
+        "{make} a guiding gesture", "{welcome} <someone> inside",
         "{extend} (an arm|a hand|<his> right arm|<his> right hand) to guide <someone>",
-        "{gesture} for <someone> to (enter|go ahead|come in|come this way)",
+        "{gesture} for <someone> to (enter|go ahead|come inside|come this way)",
         "{point} out the (way|direction) (with an open hand|)", "{lead} the way with a gesture",
         "{stretch} out (an arm|<his> right arm) to point the way", "{present} the way with (a hand|an open hand)",
         "{direct} <someone> where to go", "{tell} <someone> which way to go", "{ask} <someone> to come this way",
         "{give} <someone> directions",
+        "{show} (a guest|a visitor|guests) (the way|where to go|inside)", "{gesture} please go ahead",
+        "{guide} (a guest|a visitor|people) (along|inside|this way)", "{help} <someone> find the way with a gesture",
+        "{point} (an arm|<his> right arm|<his> right hand) in the direction to go", "{gesture} toward the entrance",
+        "{direct} (guests|visitors|traffic) with (one arm|<his> right arm|a hand)",
+        "{sweep} an arm aside to let <someone> pass", "{offer} the way with an open hand",
     ],
     "respond": [
         "{respond}", "{answer}", "{reply}", "{respond} to <someone>",
@@ -313,16 +343,16 @@ PAST = {
     "catch": "caught", "come": "came", "creep": "crept", "cut": "cut", "do": "did", "drink": "drank", "eat": "ate",
     "fall": "fell", "feel": "felt", "fight": "fought", "get": "got", "give": "gave", "go": "went", "have": "had",
     "hear": "heard", "hit": "hit", "hold": "held", "keep": "kept", "kneel": "knelt", "lead": "led", "make": "made",
-    "put": "put", "run": "ran", "say": "said", "see": "saw", "send": "sent", "shake": "shook", "show": "showed",
-    "side-step": "side-stepped", "sidestep": "sidestepped", "sing": "sang", "sit": "sat", "slide": "slid",
-    "speed": "sped", "spin": "spun", "stand": "stood", "stick": "stuck", "stride": "strode", "strike": "struck",
-    "swing": "swung", "take": "took", "tell": "told", "throw": "threw", "thrust": "thrust", "tread": "trod",
-    "withdraw": "withdrew",
+    "pay": "paid", "put": "put", "run": "ran", "say": "said", "see": "saw", "send": "sent", "shake": "shook",
+    "show": "showed", "side-step": "side-stepped", "sidestep": "sidestepped", "sing": "sang", "sit": "sat",
+    "slide": "slid", "speed": "sped", "spin": "spun", "stand": "stood", "stick": "stuck", "stride": "strode",
+    "strike": "struck", "sweep": "swept", "swing": "swung", "take": "took", "tell": "told", "throw": "threw",
+    "thrust": "thrust", "tread": "trod", "withdraw": "withdrew",
 }  # fmt: skip
 DOUBLED = {
     "begin", "bid", "chop", "clap", "cup", "cut", "drag", "flap", "get", "hit", "hop", "hug", "jab", "jog", "nod",
-    "plod", "put", "run", "side-step", "sidestep", "sit", "skip", "spin", "squat", "step", "stop", "strut", "trot",
-    "wag",
+    "plod", "put", "run", "side-step", "sidestep", "sit", "skip", "spin", "squat", "step", "stop", "strut", "tip",
+    "trot", "wag",
 }  # fmt: skip
 
 # --- Who does it -----------------------------------------------------------------------------------------------------
@@ -625,7 +655,7 @@ def _pick(entries: list, rng: random.Random):
 
 
 def _caption(content: str, style: str, rng: random.Random) -> str:
-    look = STYLES[style]
+    look = _look(content, style)
     if rng.random() < 0.04:
         return _named(content, style, rng)
     phrase = _choose(_pick(CONTENTS[content], rng), rng)
@@ -636,13 +666,13 @@ def _caption(content: str, style: str, rng: random.Random) -> str:
     if "walk" in marks:
         phrase = phrase.replace("{walk}", "{" + _pick(look["walk"], rng) + "}", 1)
     if "adverb" in marks:
-        phrase = _with_adverb(phrase, _intense(_pick(_fitting(look["adverbs"], content), rng), rng), rng)
+        phrase = _with_adverb(phrase, _intense(_pick(look["adverbs"], rng), rng), rng)
     ends = []
     if rng.random() < (0.25 if phrase.count(" ") < 4 else 0.08) and "stand" not in phrase:
         ends.append(_pick(PLACES[PLACE_OF.get(content, "spot")], rng))
     for kind, entries in (("tail", "tails"), ("gait", "gait")):
         if kind in marks:
-            tail = _pick(_fitting(look[entries], content), rng)
+            tail = _pick(look[entries], rng)
             if not _stems(f"{subject} {phrase}") & _stems(tail):  # no old man who walks like an old man
                 ends.append(tail)
     if rng.random() < 0.25:
@@ -659,13 +689,13 @@ def _stems(text: str) -> set[str]:
 
 def _named(content: str, style: str, rng: random.Random) -> str:
     """A caption without a verb: "a tired walk", "a wave of the left hand like a thug"."""
-    look = STYLES[style]
+    look = _look(content, style)
     name = _pick(NAMES[content.replace("right", "left")], rng)
     mark = rng.choice(["", "adjective", "tail"])
     if mark == "adjective":
-        name = f"{rng.choice(_fitting(look['adjectives'][:3], content))} {name}"
+        name = f"{rng.choice(look['adjectives'][:3])} {name}"
     if mark == "tail":
-        name = f"{name} {_pick(_fitting(look['tails'], content), rng)}"
+        name = f"{name} {_pick(look['tails'], rng)}"
     name = _filled(name, content, "the", rng)
     return rng.choice([f"{_article(name)} {name}", name])
 
@@ -674,11 +704,11 @@ def _marks(content: str, style: str, phrase: str, rng: random.Random) -> set[str
     """Which parts of the sentence speak of the style: none in a third of the captions (most, where it is "normal")."""
     if rng.random() < (0.75 if style == "normal" else 0.34):
         return set()
-    look = STYLES[style]
+    look = _look(content, style)
     kinds = ["adverb"] * 4 + ["tail"] * 3 + ["adjective"] * 3
     if "subjects" in look:
         kinds += ["subject"] * 4
-    if PLACE_OF.get(content) in ("travel", "sideways") and _fitting(look["gait"], content):
+    if PLACE_OF.get(content) in ("travel", "sideways") and look["gait"]:
         kinds += ["gait"] * 2
     if "walk" in look and "{walk}" in phrase:
         kinds += ["walk"] * 2
@@ -692,8 +722,13 @@ def _marks(content: str, style: str, phrase: str, rng: random.Random) -> set[str
     return marks
 
 
-def _fitting(entries: list[str], content: str) -> list[str]:
-    return [entry for entry in entries if content != "dash" or not any(word in entry for word in SLOW)]
+def _look(content: str, style: str) -> dict:
+    """The words of a style that go with a content."""
+    if content != "dash":
+        return STYLES[style]
+    words = ("adjectives", "adverbs", "tails", "gait")
+    fast = {kind: [entry for entry in STYLES[style][kind] if not any(word in entry for word in SLOW)] for kind in words}
+    return {**STYLES[style], **fast}
 
 
 def _frame(rng: random.Random, needs_subject: bool) -> tuple[str, str]:

@@ -30,13 +30,13 @@ def make_clips(frames, dim=BANDAI.dim):
     ]
 
 
-def rows_of(lengths, longest=49, captions=1, weights=None):
+def rows_of(lengths, longest=49, captions=1, weights=None, least_share=1.0):
     """Clips whose ids all differ: clip i holds 10 i, 10 i + 1, ... (so its ids say where they come from)."""
     ids = [torch.arange(10 * i, 10 * i + length) for i, length in enumerate(lengths)]
     clips = [
         Clip(f"clip{i}", None, tuple(Caption(f"{i} {j}", ()) for j in range(captions))) for i in range(len(lengths))
     ]
-    return TokenRows(clips, ids, CODES, longest, weights), ids
+    return TokenRows(clips, ids, CODES, longest, weights, least_share), ids
 
 
 # --- Encoding
@@ -238,6 +238,26 @@ def test_augmentation_takes_a_third():
     assert (batch.lengths[~shorter] == 8).all()
     assert shorter.float().mean().item() == pytest.approx(1 / 3, abs=0.02)
     assert (batch.rows[shorter, 0] == 1).float().mean().item() == pytest.approx(1 / 2, abs=0.04)
+
+
+def test_stretches():
+    """Of every length from the least share to the whole, anywhere in the clip; none of it outside training."""
+    rows, ids = rows_of([10, 9], least_share=0.6)
+    lengths, starts = Counter(), Counter()
+    draws = torch.Generator().manual_seed(0)
+    for _ in range(40):
+        batch = rows.draw(50, draws)
+        for row, length in zip(batch.rows, batch.lengths.tolist()):
+            clip = ids[int(row[0]) // 10]
+            start = int(row[0]) % 10
+            assert torch.equal(row[:length], clip[start : start + length]), "a stretch of the clip, in one piece"
+            assert row[length] == end_id(CODES)
+            lengths[len(clip), length] += 1
+            starts[len(clip), start] += 1
+    assert {length for clip, length in lengths if clip == 10} == {6, 7, 8, 9, 10}, "6: 7, less a dropped end"
+    assert {start for clip, start in starts if clip == 10} == {0, 1, 2, 3, 4}
+    assert {length for clip, length in lengths if clip == 9} == {5, 6, 7, 8, 9}
+    assert rows.draw(50, draws, augment=False).lengths.min() == 9
 
 
 def test_without_augmentation():

@@ -142,6 +142,19 @@ def test_training(encoder):
     assert encoder.ends.grad.abs().min() > 0
 
 
+@torch.no_grad()
+def test_new_words(encoder, tmp_path):
+    """What it knew means what it meant; the new pieces are in the checkpoint."""
+    before = encoder(["a person walks"]).sentence
+    unknown, known = encoder.known_words("zigzag on"), encoder.known_words("bow")
+    encoder.learn_words(build_vocabulary(["zigzags", "zigzag bow"]))
+    assert torch.equal(encoder(["a person walks"]).sentence, before) and encoder.known_words("bow") == known
+    assert encoder.known_words("zigzag on")[1:] == unknown and len(set(encoder.vocabulary)) == len(encoder.units)
+    save_checkpoint(tmp_path / "text.pth", encoder.checkpoint())
+    again = build_text_encoder(load_checkpoint(tmp_path / "text.pth"), "text.pth").eval()
+    assert torch.equal(again(["zigzag"]).sentence, encoder(["zigzag"]).sentence)
+
+
 def test_too_many_words(encoder):
     assert encoder([" ".join(["walk"] * MAX_WORDS)]).words.shape[1] == MAX_WORDS + 1
     for words in (["walk"] * (MAX_WORDS + 1), ["zzzz"] * (MAX_WORDS + 1)):
