@@ -34,7 +34,7 @@ from options.option_transformer import TransformerOptions
 from options.option_vq import VQOptions
 from options.sizes import check_sep_uplow, check_sizes, stage1_sizes
 from utils.checkpoint import save_checkpoint
-from utils.errors import fail
+from utils.errors import fail, told_when_full
 from utils.runtime import Run, autocast, pick_device, pick_precision, seed_everything
 from utils.schedule import learning_rate
 
@@ -86,6 +86,7 @@ def motion_loss(logits: torch.Tensor, ids: torch.Tensor, motion: torch.Tensor) -
     return (loss.sum(dim=1) / motion.sum(dim=1)).mean()
 
 
+@told_when_full
 def main() -> None:
     options = parse(TransformerOptions, __doc__)
 

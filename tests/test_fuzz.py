@@ -23,7 +23,7 @@ from options.prompts import check_text, file_stem, read_texts
 from tests.motions import walking
 from tests.tiny import make_checkpoints
 from utils.bvh_export import motion_bvh
-from utils.video import motion_frames
+from utils.film import motion_frames
 from utils.visualize import motion_html
 
 COUNT = int(os.environ.get("FUZZ", "25"))

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import generate
-import utils.video
+import utils.film
 from dataset.spec import BANDAI, KIT
 from models.pipeline import PRETRAINED, MotionPipeline
 from models.transformer import transformer_checkpoint
@@ -129,8 +129,8 @@ def test_all_formats(make):
 
 
 def test_mp4_without_ffmpeg(refused, monkeypatch):
-    monkeypatch.setattr(utils.video.shutil, "which", lambda name: None)
-    monkeypatch.setattr(utils.video.imageio_ffmpeg, "get_ffmpeg_exe", raise_runtime_error)
+    monkeypatch.setattr(utils.film.shutil, "which", lambda name: None)
+    monkeypatch.setattr(utils.film.imageio_ffmpeg, "get_ffmpeg_exe", raise_runtime_error)
     assert "mp4 needs ffmpeg" in refused("--text", WALK, "--length", "8", "--formats", "html,mp4")
 
 

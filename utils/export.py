@@ -11,7 +11,7 @@ import numpy as np
 from dataset.spec import DatasetSpec
 from utils.bvh_export import motion_bvh
 from utils.files import write_whole
-from utils.video import find_ffmpeg, motion_frames, write_gif, write_mp4
+from utils.film import find_ffmpeg, motion_frames, write_gif, write_mp4
 from utils.visualize import Ranges, checked_joints, motion_html
 
 

@@ -112,3 +112,31 @@ def test_a_full_disk_leaves_the_old_files_whole(tmp_path):
     *said, last = done.stdout.splitlines()
     assert said == [f"{name} no space left on the disk" for name in (*FORMATS, "pth")]
     assert last == f"{sorted(['filler', 'net.pth', *(f'a.{name}' for name in FORMATS)])} {{'old'}}"
+
+
+FULL_RUN = """
+import os, pathlib, sys
+import train_vq
+from dataset.spec import BANDAI
+from tests.tiny import make_dataset, run_script
+folder = pathlib.Path(sys.argv[1])
+data = make_dataset(folder.parent / "data", BANDAI)
+out = folder / "vq" / "vq"
+out.mkdir(parents=True)
+(out / "net_last.pth").write_text("old")
+flags = "--dataname bandai --device cpu --width 16 --depth 1 --nb-code 16 --code-dim 64 --batch-size 4 --window-size 32"
+run_script(train_vq, *flags.split(), "--total-iter", 2, "--eval-iter", 2, "--data-root", data, "--out-dir", folder)
+"""
+
+
+def test_training_on_a_full_disk(tmp_path):
+    """One line, and the checkpoint that was there: the disk of 64 KiB holds the logs, and no tokenizer."""
+    (tmp_path / "disk").mkdir()
+    check = "\nimport atexit\natexit.register(lambda: print((out / 'net_last.pth').read_text(), os.listdir(out)))\n"
+    done = on_a_full_disk(tmp_path / "disk", FULL_RUN.replace("\nflags", check + "flags"))
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert said == done.stderr.splitlines()[-1:]
+    assert "net_" in said[0] and "no space left on the disk" in said[0]
+    kept = done.stdout.splitlines()[-1]
+    assert kept.startswith("old [") and ".net" not in kept

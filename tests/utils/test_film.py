@@ -9,8 +9,8 @@ from PIL import Image
 
 from dataset.spec import BANDAI, KIT, T2M
 from tests.motions import walking
-from utils import video
-from utils.video import SIZE, find_ffmpeg, motion_frames, write_gif, write_mp4
+from utils import film as films
+from utils.film import SIZE, find_ffmpeg, motion_frames, write_gif, write_mp4
 from utils.visualize import COLOURS, MADE
 
 
@@ -115,6 +115,6 @@ def test_an_ffmpeg_that_fails(tmp_path, monkeypatch):
     broken = tmp_path / "ffmpeg"
     broken.write_text("#!/bin/sh\necho it is broken >&2\nexit 3\n")
     broken.chmod(0o755)
-    monkeypatch.setattr(video, "find_ffmpeg", lambda: str(broken))
+    monkeypatch.setattr(films, "find_ffmpeg", lambda: str(broken))
     with pytest.raises(OSError, match=r"a.mp4: it is broken"):
         write_mp4(tmp_path / "a.mp4", iter(film(BANDAI, frames=3)), 20.0)
