@@ -163,6 +163,14 @@ def test_edits(page):
     assert upper["frames"] == 60 and "upper body" in upper["title"]
 
 
+def test_captured_examples(page, serve):
+    """Those that ship can be edited at once; another skeleton has none."""
+    assert {"walk", "wave", "turn"} <= {entry.name for entry in page.server.studio.examples}
+    (edited,) = page.make("/api/edit", {"motion": "wave", "task": "range", "frames": "20:40"})
+    assert "range of wave" in edited["title"] and page.get("/motions/wave.npy")[0] == 400
+    assert serve(KIT).server.studio.examples == []
+
+
 def test_long(page):
     (motion,) = page.make("/api/long", {"texts": [WALK, WAVE], "length": 40})
     assert motion["frames"] == 88 and b'"mark":"transition"' in page.get(f"/motions/{motion['motion']}.html")[1]

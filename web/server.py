@@ -77,6 +77,7 @@ def render_page(studio: Studio) -> str:
         "formats": FORMATS, "tasks": [*TASKS, "range"], "mostTexts": MOST_TEXTS, "longestText": LONGEST_TEXT,
         "shortest": pipeline.shortest, "longest": pipeline.longest, "fps": pipeline.spec.fps, "numbers": NUMBERS,
         "largestUpload": LARGEST_UPLOAD, "longestEdit": LONGEST_EDIT,
+        "examples": [entry.described() for entry in studio.examples],
         "noUpper": "" if studio.upper else studio.why_no_upper,
     }  # fmt: skip
     said = json.dumps(settings).replace("<", "\\u003c")

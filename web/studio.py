@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from dataset.motion_file import SUFFIXES, MotionFile, read_motion
+from dataset.spec import BANDAI as CLIPS
 from models.edits import Edit, Edited, check_edit, generate_long
 from models.motion_edits import make_edits, plan_edits
-from models.pipeline import Motion, MotionPipeline
+from models.pipeline import PRETRAINED, Motion, MotionPipeline
 from utils.bvh import read_bvh
 from utils.export import Export, write_motion
 from web.asked import LONGEST_EDIT, EditRequest, TextRequest
@@ -62,6 +63,11 @@ class Studio:
     def __init__(self, pipeline: MotionPipeline, upper: MotionPipeline | None, why_no_upper: str = ""):
         self.pipeline, self.upper, self.why_no_upper = pipeline, upper, why_no_upper
         self.shelf = Shelf()
+        self.examples = [Entry(path.stem, read_motion(path, pipeline.spec)) for path in _clips(pipeline)]
+
+    def find(self, name: str) -> Entry:
+        """An example, or a motion from the shelf. Raises ValueError as that does."""
+        return next((entry for entry in self.examples if entry.name == name), None) or self.shelf.find(name)
 
     def text(self, name: str, asked: TextRequest) -> list[Entry]:
         """A motion of each sentence."""
@@ -81,7 +87,7 @@ class Studio:
         pipeline = self.upper if asked.task == "upper" else self.pipeline
         if pipeline is None:
             raise ValueError(self.why_no_upper)
-        motion, how = self.shelf.find(asked.motion).motion, asked.sampling
+        motion, how = self.find(asked.motion).motion, asked.sampling
         plan = plan_edits(pipeline, [(motion, asked.text)], asked.task, asked.ranges)
         choices = {} if asked.task == "upper" else {"bend": asked.bend}
         settings = {"asked": asdict(asked), **pipeline.provenance}
@@ -118,9 +124,9 @@ class Studio:
 
     def file(self, name: str, format: str) -> bytes:
         """A download of a motion. Raises ValueError for a motion that is gone, or a format that cannot be written."""
-        export = self.shelf.find(name).export
+        export = self.find(name).export
         if export is None:
-            raise ValueError("what was uploaded is yours already")
+            raise ValueError("that motion was not made here: what was made of it can be downloaded")
         with tempfile.TemporaryDirectory() as folder:
             (path,) = write_motion(Path(folder) / "motion", [format], export)
             return path.read_bytes()
@@ -139,3 +145,8 @@ class Studio:
     def _motion(self, export: Export) -> MotionFile:
         words = " ".join(export.text.split())[:60]
         return MotionFile(Path((words or "motion").replace("/", " ")), export.features, None, export.spec)
+
+
+def _clips(pipeline: MotionPipeline) -> list[Path]:
+    """Captured motions that ship with the code, where they are of the weights' skeleton and rate."""
+    return sorted((PRETRAINED / "clips").glob("*.npy")) if pipeline.spec.dim == CLIPS.dim else []
