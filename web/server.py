@@ -27,7 +27,7 @@ from web.studio import LARGEST_UPLOAD, Studio
 
 PAGE = Path(__file__).with_name("page.html")
 LARGEST_JSON = 64 * 1024  # bytes
-CONNECTIONS = 64  # at once: each has a thread
+CONNECTIONS = 256  # at once: each has a thread, a browser six
 PATIENCE = 30  # seconds that a connection may say nothing
 SLOW = ("mp4", "gif")  # formats that take seconds: they queue
 TYPES = {
