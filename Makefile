@@ -5,10 +5,11 @@ RUN := .venv/bin/python
 INSTALLED := .venv/.installed
 BENCH := $(wildcard benchmarks/run.py)
 
-.PHONY: help demo test lint bench
+.PHONY: help demo serve test lint bench
 
 help:
 	@echo "make demo    two motions from text, into output/demo"
+	@echo "make serve   the web page, at http://127.0.0.1:7860"
 	@echo "make test    the tests"
 	@echo "make lint    ruff: check and format"
 	@$(if $(BENCH),echo "make bench   the benchmarks",:)
@@ -17,6 +18,9 @@ help:
 demo: $(INSTALLED)
 	$(RUN) generate.py --text "a person walks forward" --text "someone waves with the left hand" \
 		--seed 1 --out-dir output/demo
+
+serve: $(INSTALLED)
+	$(RUN) demo.py
 
 test: $(INSTALLED)
 	$(RUN) -m pytest

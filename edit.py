@@ -14,7 +14,8 @@ A motion is an .npy file of features [T, D] or of joints [T, J, 3] in metres wit
 edited by itself. Joints are brought to the dataset's skeleton and the floor to 0; the first kept frames stand where
 they stood. A root is given by its velocities: what follows frames that are made stands where those arrive, or, with
 --bend, they are bent so that it stands where it stood. It prints the paths it wrote: an HTML page that shows the
-result and the source, and an .npy of the result's joints [T, J, 3] in metres. The same command writes the same files.
+result and the source, and an .npy of the result's joints [T, J, 3] in metres, or what --formats says (see generate.py).
+The same command writes the same files.
 """
 
 import re
@@ -23,11 +24,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from options.flags import given_in_order, parse
 from options.option_edit import EditOptions
-from options.prompts import check_numbers, file_stem, read_formats, read_lengths_in_order, read_texts
+from options.prompts import check_numbers, file_stem, read_formats, read_lengths_in_order, read_texts, record
 from options.sizes import check_sizes, stage1_sizes, stage2_sizes
 from utils.errors import fail
 
@@ -83,92 +82,34 @@ def read_motions(options: EditOptions, spec: "DatasetSpec", texts: list[str]) ->
 
 def edit_motions(options: EditOptions, pipeline: "MotionPipeline", texts: list[str], formats: list[str]) -> None:
     """Make and write the edits of one motion or a folder of them."""
-    from models.edits import Edit, check_edit, edit, range_mask, task_frames
-    from utils.motion import features_to_joints
-    from utils.seams import ranges_of, stand_on
-    from utils.visualize import write_motion
+    from models.motion_edits import make_edits, plan_edits
+    from utils.export import write_motion
 
-    spec, unit = pipeline.spec, pipeline.tokenizer.config.frames_per_token
-    ranges_asked, edits, motions, sources = read_frames(options.frames), [], [], []
-    for motion, text in read_motions(options, spec, texts):
-        path = motion.path
-        try:
-            ranges = ranges_asked or task_frames(options.task, motion.frames, unit)
-            made = range_mask(ranges, motion.frames)
-            features = motion.features_without(made.numpy())
-            check_edit(Edit(features, ranges), pipeline)
-            shown = motion.features_without(np.zeros(motion.frames, dtype=bool))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}".replace(f"{path}: {path}", str(path))) from error
-        edits += [Edit(features, ranges, text, sample) for sample in range(options.num_samples)]
-        motions.append(motion)
-        sources.append(features_to_joints(shown, spec) * spec.metres_per_unit)
+    given = read_motions(options, pipeline.spec, texts)
+    plan = plan_edits(pipeline, given, options.task, read_frames(options.frames), options.num_samples)
     warn_of_unknown(pipeline, texts)
     out_dir = Path(options.out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    results = edit(
-        pipeline, edits, options.seed, options.temperature, options.cfg_scale, options.steps, options.plant_feet,
-        options.keep_exact, options.bend, options.blend,
-    )  # fmt: skip
-    for i, result in enumerate(results):
+    if options.task == "upper":
+        choices = {"lower_mask": options.lower_mask}
+    else:
+        choices = {name: getattr(options, name) for name in ("keep_exact", "bend", "blend")}
+        choices["feet"] = options.plant_feet
+    settings = record(options, pipeline, texts, [motion.frames for motion in plan.motions])
+    made = make_edits(
+        pipeline, plan, options.seed, options.temperature, options.cfg_scale, options.steps, settings, **choices
+    )
+    for i, result in enumerate(made):
         number, sample = divmod(i, options.num_samples)
-        motion, source, joints = motions[number], sources[number], result.joints
-        made = range_mask(result.generated, motion.frames).numpy()
-        if not made.all():
-            kept = slice(*ranges_of(~made)[0])
-            if motion.joints is not None:  # joints have a place in the world: the first kept stretch stands there again
-                joints = stand_on(joints, joints[kept], motion.joints[kept] * spec.metres_per_unit)
-            source = stand_on(source, source[kept], joints[kept])
-        title = f"{result.text or 'no sentence'} ({options.task} of {motion.path.stem})"
-        stem = out_dir / file_stem(number, f"{options.task} {motion.path.stem}", sample)
-        marks = {"generated": result.generated}
-        for written in write_motion(stem, formats, joints, spec, title, result.fps, marks, source):
-            print(written)
-
-
-def edit_upper_bodies(options: EditOptions, pipeline: "MotionPipeline", texts: list[str], formats: list[str]) -> None:
-    """Make and write the upper body of one motion or a folder of them."""
-    from models.upper_body import UpperEdit, check_upper_edit, edit_upper
-    from utils.motion import features_to_joints
-    from utils.seams import stand_on
-    from utils.visualize import write_motion
-
-    spec = pipeline.spec
-    edits, motions = [], []
-    for motion, text in read_motions(options, spec, texts):
-        try:
-            features = motion.features_without(np.zeros(motion.frames, dtype=bool))
-            check_upper_edit(UpperEdit(features), pipeline)
-        except ValueError as error:
-            raise ValueError(
-                f"{motion.path}: {error}".replace(f"{motion.path}: {motion.path}", str(motion.path))
-            ) from error
-        edits += [UpperEdit(features, text, sample) for sample in range(options.num_samples)]
-        motions.append(motion)
-    warn_of_unknown(pipeline, texts)
-    out_dir = Path(options.out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    results = edit_upper(
-        pipeline, edits, options.seed, options.temperature, options.cfg_scale, options.steps,
-        options.lower_mask,
-    )  # fmt: skip
-    for i, result in enumerate(results):
-        number, sample = divmod(i, options.num_samples)
-        motion, joints, legs = motions[number], result.joints, list(spec.lower_joints)
-        source = features_to_joints(edits[i].features, spec) * spec.metres_per_unit
-        if motion.joints is not None:  # joints have a place in the world: the legs stand there again
-            joints = stand_on(joints, joints[:, legs], motion.joints[:, legs] * spec.metres_per_unit)
-            source = stand_on(source, source[:, legs], joints[:, legs])
-        title = f"{result.text or 'no sentence'} (upper body of {motion.path.stem})"
-        stem = out_dir / file_stem(number, f"upper {motion.path.stem}", sample)
-        for written in write_motion(stem, formats, joints, spec, title, result.fps, source=source):
+        stem = out_dir / file_stem(number, f"{options.task} {plan.motions[number].path.stem}", sample)
+        for written in write_motion(stem, formats, result):
             print(written)
 
 
 def make_long(options: EditOptions, pipeline: "MotionPipeline", texts: list[str], formats: list[str]) -> None:
     """Make and write one motion of all sentences."""
     from models.edits import generate_long
-    from utils.visualize import write_motion
+    from utils.export import Export, write_motion
 
     given = given_in_order(("text", "length"))
     lengths = read_lengths_in_order(given, len(texts), pipeline.shortest, pipeline.longest)
@@ -181,9 +122,13 @@ def make_long(options: EditOptions, pipeline: "MotionPipeline", texts: list[str]
         pipeline, texts, lengths, options.seed, options.temperature, options.cfg_scale, options.steps,
         options.plant_feet, options.num_transition_token, options.transition_text, options.num_samples,
     )  # fmt: skip
+    settings = record(options, pipeline, texts, lengths)
     for sample, motion in enumerate(motions):
-        path, marks = out_dir / file_stem(0, f"long {motion.text}", sample), {"transition": motion.generated}
-        for written in write_motion(path, formats, motion.joints, pipeline.spec, motion.text, motion.fps, marks):
+        made = Export(
+            motion.joints, pipeline.spec, motion.text, motion.fps, {"transition": motion.generated}, text=motion.text,
+            features=motion.features, ids=motion.ids, seed=options.seed, settings=settings | {"sample": sample},
+        )  # fmt: skip
+        for written in write_motion(out_dir / file_stem(0, f"long {motion.text}", sample), formats, made):
             print(written)
 
 
@@ -218,7 +163,7 @@ def main() -> None:
                 options.dataname, options.clip_model, order_noise=options.order_noise,
             )  # fmt: skip
         check_sizes(options, stage1_sizes(pipeline.tokenizer.config) | stage2_sizes(pipeline.transformer.config))
-        run = {"long": make_long, "upper": edit_upper_bodies}.get(options.task, edit_motions)
+        run = make_long if options.task == "long" else edit_motions
         run(options, pipeline, texts, formats)
     except ValueError as error:
         fail(str(error))

@@ -1,11 +1,13 @@
-"""Motion from text: an HTML page that plays it, and its joints.
+"""Motion from text: an HTML page that plays it, its joints, and films and skeletons for other programs.
 
     python generate.py --text "a person walks forward" --text "someone waves with the left hand" --out-dir output/demo
 
 With --concat the sentences become one motion, each going over into the next: of any length, and in their order.
 
-Without checkpoint flags it uses the weights that ship with the code. It prints the paths it wrote. npy files hold
-joints [T, J, 3] in metres, y up. The same command writes the same files.
+Without checkpoint flags it uses the weights that ship with the code. It prints the paths it wrote: of html, npy, npz,
+bvh, mp4 and gif what --formats says. npy files hold joints [T, J, 3] in metres, y up; npz files those, features, ids
+and all that it takes to make them again; bvh files are in centimetres and have Mixamo's joint names. The same command
+writes the same files.
 """
 
 import sys
@@ -13,7 +15,15 @@ from pathlib import Path
 
 from options.flags import given_in_order, parse
 from options.option_generate import GenerateOptions
-from options.prompts import check_numbers, file_stem, read_formats, read_lengths, read_lengths_in_order, read_texts
+from options.prompts import (
+    check_numbers,
+    file_stem,
+    read_formats,
+    read_lengths,
+    read_lengths_in_order,
+    read_texts,
+    record,
+)  # fmt: skip
 from options.sizes import check_sizes, stage1_sizes, stage2_sizes
 from utils.errors import fail
 
@@ -27,7 +37,7 @@ def main() -> None:
         # torch takes seconds to import: mistakes in the flags are told before
         from models.edits import generate_long
         from models.pipeline import MotionPipeline
-        from utils.visualize import write_motion
+        from utils.export import Export, write_motion
 
         pipeline = MotionPipeline.load(
             options.resume_pth, options.resume_trans, options.device, options.resume_length, options.precision,
@@ -55,11 +65,17 @@ def main() -> None:
         else:
             repeated = [text for text in texts for _ in range(options.num_samples)]
             motions = pipeline.generate(repeated, [n for n in lengths for _ in range(options.num_samples)], *sampling)
+        settings = record(options, pipeline, texts, lengths)
         for i, motion in enumerate(motions):
             number, sample = divmod(i, options.num_samples)
             path = out_dir / file_stem(number, motion.text, sample)
-            marks = {"transition": motion.generated} if options.concat else {}
-            for written in write_motion(path, formats, motion.joints, pipeline.spec, motion.text, motion.fps, marks):
+            made = Export(
+                motion.joints, pipeline.spec, motion.text, motion.fps, text=motion.text, features=motion.features,
+                ids=motion.ids, seed=options.seed,
+                marks={"transition": motion.generated} if options.concat else {},
+                settings=settings | {"number": number, "sample": sample},
+            )  # fmt: skip
+            for written in write_motion(path, formats, made):
                 print(written)
     except ValueError as error:
         fail(str(error))

@@ -152,9 +152,13 @@ def load_array(path: Path) -> np.ndarray:
         raise ValueError(f"there is no {path}")
     try:
         array = np.load(path, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an archive of arrays")
         return array.astype(np.float32, copy=False)
     except Exception as error:  # damaged bytes make numpy fail in every way there is
-        raise ValueError(f"{path} is no readable npy file: {error}") from error
+        # numpy would advise to run what is in the file
+        reason = "it holds Python objects, no numbers" if "pickle" in str(error) else error
+        raise ValueError(f"{path} is no readable npy file: {reason}") from error
 
 
 def read_captions(path: Path, fps: float, frames: int) -> dict[tuple[int, int], list[Caption]]:

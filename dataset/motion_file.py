@@ -15,6 +15,7 @@ from utils.motion import joints_to_features
 from utils.seams import hide_frames
 
 SUFFIXES = (".npy", ".bvh")
+FARTHEST = 1e5  # metres, and more than any feature is
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def read_motion(
                 f"{path}: a BVH file becomes HumanML3D's skeleton, and these weights are for {spec.name}'s"
             )
         _, joints, _ = convert(path, read_map(joint_map) if joint_map else None, scale, up)
+        check_reach(joints, path)
         return MotionFile(path, None, joints / spec.metres_per_unit, spec)
     array = load_array(path)
     features = array.ndim == 2 and array.shape[1] == spec.dim
@@ -79,6 +81,13 @@ def read_motion(
         )
     if not np.isfinite(array).all():
         raise ValueError(f"{path} holds nan or infinite numbers")
+    check_reach(array, path)
     if features:
         return MotionFile(path, array, None, spec)
     return MotionFile(path, None, array.astype(np.float64) / spec.metres_per_unit, spec)
+
+
+def check_reach(values: np.ndarray, path: Path) -> None:
+    """ValueError for numbers with which no person moves: sums and squares of them would soon be infinite."""
+    if values.size and np.abs(values).max() > FARTHEST:
+        raise ValueError(f"{path} holds numbers of {np.abs(values).max():.2g}: nobody moves that far")

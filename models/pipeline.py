@@ -7,7 +7,9 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +26,7 @@ from models.sampling import sample
 from models.text_encoder import build_text_encoder
 from models.transformer import MaskedTransformer, load_stage2
 from models.vqvae import VQVAE, check_width, load_vqvae
+from utils.files import sha256
 from utils.motion import features_to_joints, plant_feet
 from utils.runtime import autocast, pick_device, pick_precision
 
@@ -61,6 +64,7 @@ class MotionPipeline:
     rounds: int = ROUNDS  # the usual number of steps
     order_noise: float = ORDER_NOISE
     replayed: Replayed | None = None  # the transformer's features as CUDA graphs, on a GPU
+    files: tuple[Path, ...] = ()  # the checkpoints that it was loaded from
 
     @classmethod
     def load(
@@ -100,19 +104,23 @@ class MotionPipeline:
         precision = pick_precision(precision, where)
         transformer, text_encoder = pack(stage2.model, precision), pack(text_encoder, precision)
         replayed = Replayed(transformer.features) if where.type == "cuda" else None
+        files = tuple(Path(path) for path in (vq, trans, length) if path)
         return cls(
-            tokenizer,
-            transformer,
-            text_encoder,
-            length_model,
-            spec,
-            where,
-            precision,
-            guidance,
-            rounds,
-            order_noise,
-            replayed,
-        )
+            tokenizer, transformer, text_encoder, length_model, spec, where, precision, guidance, rounds, order_noise,
+            replayed, files,
+        )  # fmt: skip
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """What a motion's file says of the pipeline that made it: checkpoints by their hash, arithmetic, program."""
+        checkpoints = {path.name: sha256(path) for path in self.files}
+        return {
+            "checkpoints": checkpoints,
+            "precision": self.precision,
+            "device": self.device.type,
+            "torch": torch.__version__,
+            "usual": {"cfg_scale": self.guidance, "steps": self.rounds, "order_noise": self.order_noise},
+        }
 
     @property
     def longest(self) -> int:

@@ -1,9 +1,12 @@
 """What people say to generate.py and edit.py: sentences, lengths, formats. Every mistake is a ValueError in words."""
 
 import re
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from options.sampling import SamplingOptions
+from utils.export import check_formats
 
 LONGEST_TEXT = 1000  # characters
 
@@ -22,15 +25,20 @@ def read_texts(options: SamplingOptions) -> list[str]:
         if not texts:
             raise ValueError(f"--text-file {options.text_file} holds no sentence")
     for text in texts:
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise ValueError("a sentence holds bytes that are no UTF-8 text") from error
         if not text.strip():
             raise ValueError("a sentence is empty: say what the person does, as in --text 'a person walks forward'")
-        if len(text) > LONGEST_TEXT:
-            raise ValueError(f"a sentence has {len(text)} characters: at most {LONGEST_TEXT} can be used")
+        check_text(text)
     return texts
+
+
+def check_text(text: str) -> None:
+    """ValueError for a sentence that no model can take."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError("a sentence holds bytes that are no UTF-8 text") from error
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"a sentence has {len(text)} characters: at most {LONGEST_TEXT} can be used")
 
 
 def read_lengths(given: tuple[str, ...], texts: int, shortest: int, longest: int) -> list[int] | None:
@@ -78,11 +86,12 @@ def _length(value: str, shortest: int, longest: int) -> int:
 
 
 def read_formats(text: str) -> list[str]:
-    """The formats of --formats. Raises ValueError for one that is not known."""
-    formats = [part.strip() for part in text.split(",") if part.strip()]
-    unknown = [part for part in formats if part not in ("html", "npy")]
-    if unknown or not formats:
-        raise ValueError(f"--formats takes html and npy, not {text!r}")
+    """The formats of --formats. Raises ValueError for one that is not known, or that cannot be written here."""
+    try:
+        formats = [part.strip() for part in text.split(",") if part.strip()]
+        check_formats(formats)
+    except ValueError as error:
+        raise ValueError(f"--formats {text}: {error}") from error
     return formats
 
 
@@ -91,6 +100,13 @@ def check_numbers(options: SamplingOptions) -> None:
     for name, value in (("--temperature", options.temperature), ("--cfg-scale", options.cfg_scale)):
         if value is not None and not value <= 100:
             raise ValueError(f"{name} must be from 0 to 100, not {value}")
+
+
+def record(options: SamplingOptions, pipeline: Any, texts: list[str], frames: list[int]) -> dict[str, Any]:
+    """What an npz says of how it was made: the flags that had a say, the sentences, their frames, the checkpoints."""
+    without = ("out_dir", "formats", "text_file")
+    flags = {name: value for name, value in asdict(options).items() if value is not None and name not in without}
+    return {"flags": flags, "texts": texts, "frames": frames, **pipeline.provenance}
 
 
 def file_stem(number: int, text: str, sample: int) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from options.flags import flag
 from options.sizes import Stage1Sizes, Stage2Sizes
+from utils.export import FORMATS
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class SamplingOptions(Stage1Sizes, Stage2Sizes):
         "whose sentence they follow: that of the motion before, after, or both",
         choices=("both", "left", "right"),
     )
-    formats: str = flag("html,npy", "files to write for each motion, comma-separated: html, npy")
+    formats: str = flag("html,npy", f"files to write for each motion, comma-separated: {', '.join(FORMATS)}")
     resume_pth: str | None = flag(None, "stage-1 checkpoint (default: the weights that ship with the code)")
     resume_trans: str | None = flag(None, "stage-2 checkpoint (default: the weights that ship with the code)")
     resume_length: str | None = flag(None, "length model (default: the one that ships, for the weights that ship)")

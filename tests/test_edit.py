@@ -128,6 +128,31 @@ def test_hidden_frames_have_no_influence(make, motions, tmp_path, name):
     assert made[0].read_bytes() == made[1].read_bytes()
 
 
+def test_an_npz_holds_what_was_edited(make, motions):
+    """Another edit of its source, with what its flags say, is the same motion."""
+    source = motions / "b-joints.npy"
+    flags = ("--text", WALK, "--seed", "4", "--bend")
+    (path,) = make("range", "--frames", "20:41", "--motion", source, *flags, "--formats", "npz")
+    with np.load(path, allow_pickle=False) as arrays:
+        made = {name: arrays[name] for name in arrays}
+    assert json.loads(made["marks"].item()) == {"generated": [[20, 41]]} and made["text"] == WALK
+    given = json.loads(made["settings"].item())["flags"]
+    assert given["task"] == "range" and given["frames"] == ["20:41"] and given["bend"] and given["seed"] == 4
+    np.save(path.with_name("source.npy"), made["source_features"])
+    (path.parent / path.name).unlink()
+    source = path.with_name("source.npy").rename(path.parents[1] / "source.npy")
+    (again,) = make("range", "--frames", "20:41", "--motion", source, *flags, "--formats", "npz")
+    with np.load(again) as arrays:
+        assert np.array_equal(arrays["features"], made["features"]) and np.array_equal(arrays["ids"], made["ids"])
+
+
+def test_what_is_exported_can_be_edited(make, motions):
+    bvh = make("prefix", "--motion", motions / "a-features.npy", "--formats", "bvh", out="a")[0]
+    joints, npz = make("suffix", "--motion", bvh, "--formats", "npy,npz", out="b")
+    with np.load(npz) as arrays:
+        assert len(np.load(joints)) == 60 and arrays["source_features"].shape == (60, 263)
+
+
 def test_same_command_same_files(make, motions, tmp_path):
     for out in "ab":
         make("outpaint", "--motion", motions / "a-features.npy", "--text", WALK, "--seed", "3", out=out)

@@ -1,5 +1,7 @@
 """generate.py from the command line: its files, prompts of every sort, and everything it must refuse."""
 
+import hashlib
+import json
 import os
 import pickle
 import subprocess
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 import generate
+import utils.film
 from dataset.spec import BANDAI, KIT
 from models.pipeline import PRETRAINED, MotionPipeline
 from models.transformer import transformer_checkpoint
@@ -118,6 +121,42 @@ def test_formats(make):
     assert [path.suffix for path in make("--text", WALK, "--length", "8", "--formats", "npy", out="a")] == [".npy"]
     assert [path.suffix for path in make("--text", WALK, "--length", "8", "--formats", "html", out="b")] == [".html"]
     assert len(make("--text", WALK, "--length", "8", "--formats", " npy , html", out="c")) == 2
+
+
+def test_all_formats(make):
+    paths = make("--text", WALK, "--length", "8", "--formats", "gif,mp4,bvh,npz,npy,html")
+    assert [path.suffix for path in paths] == [".html", ".npy", ".npz", ".bvh", ".mp4", ".gif"]
+
+
+def test_mp4_without_ffmpeg(refused, monkeypatch):
+    monkeypatch.setattr(utils.film.shutil, "which", lambda name: None)
+    monkeypatch.setattr(utils.film.imageio_ffmpeg, "get_ffmpeg_exe", raise_runtime_error)
+    assert "mp4 needs ffmpeg" in refused("--text", WALK, "--length", "8", "--formats", "html,mp4")
+
+
+def raise_runtime_error():
+    raise RuntimeError("No ffmpeg exe could be found.")
+
+
+def test_an_npz_is_enough_to_make_it_again(make, tiny):
+    """From what it says alone, with the checkpoints whose hashes it has."""
+    flags = (*texts(WAVE, WALK, WALK), "--length", "40", "8", "8", "--num-samples", "2", "--seed", "5")
+    for path in make(*flags, "--temperature", "0.7", "--steps", "4", "--formats", "npz"):
+        with np.load(path, allow_pickle=False) as arrays:
+            made = {name: arrays[name] for name in arrays}
+        settings = json.loads(made["settings"].item())
+        hashes = settings["checkpoints"]
+        assert hashes == {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in tiny}
+        given, samples = settings["flags"], settings["flags"]["num_samples"]
+        pipeline = MotionPipeline.load(*tiny[:2], "cpu", tiny.length, settings["precision"])
+        again = pipeline.generate(
+            [text for text in settings["texts"] for _ in range(samples)],
+            [frames for frames in settings["frames"] for _ in range(samples)],
+            made["seed"].item(), given["temperature"], given.get("cfg_scale"), given["steps"], given["plant_feet"],
+        )[settings["number"] * samples + settings["sample"]]  # fmt: skip
+        assert again.text == made["text"] and again.fps == made["fps"]
+        for name in ("features", "joints", "ids"):
+            assert np.array_equal(getattr(again, name), made[name])
 
 
 def test_samples(make):

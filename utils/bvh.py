@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-MAX_JOINTS = 2000  # a body with hands and face has a few hundred: more is a broken or hostile file
+# A body with hands and face has a few hundred joints: more, or a name of a page's length, is a broken or hostile file.
+MAX_JOINTS, MAX_NAME = 2000, 200
+MAX_PLACES = 10_000_000  # joints x frames: their positions and turns take a hundred bytes each
 _CHANNELS = {f"{axis}{kind}": (kind, "XYZ".index(axis)) for axis in "XYZ" for kind in ("position", "rotation")}
 
 
@@ -54,6 +56,8 @@ def parse_bvh(text: str) -> Bvh:
         raise ValueError(f"a frame holds something that is no number ({error})") from error
     if motion.size != frames * columns:
         raise ValueError(f"{frames} frames of {columns} channels make {frames * columns} numbers, not {motion.size}")
+    if frames * len(names) > MAX_PLACES:
+        raise ValueError(f"{frames} frames of {len(names)} joints are more than can be read at once")
     if not np.isfinite(motion).all() or not np.isfinite(offsets).all():
         raise ValueError("it holds nan or infinite numbers")
     return Bvh(names, parents, offsets, channels, motion.reshape(frames, columns), frame_time)
@@ -76,6 +80,9 @@ def _parse_hierarchy(text: str) -> tuple[tuple, tuple, np.ndarray, tuple]:
             name = []
             while (part := take(1)[0]) != "{":
                 name.append(part)
+            # the names of nested End Sites grow with their depth
+            if sum(map(len, name)) + len(name) > MAX_NAME or len(open_joints) > MAX_JOINTS // 4:
+                raise ValueError(f"a joint's name is longer than {MAX_NAME} characters, or it lies too deep")
             parent = open_joints[-1] if open_joints else -1
             if word != "ROOT" and parent < 0:
                 raise ValueError(f"{word} {' '.join(name)} stands outside a ROOT")

@@ -27,7 +27,6 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from dataset.spec import DatasetSpec
-from utils.files import write_text, write_whole
 
 TEMPLATE = Path(__file__).with_name("motion_page.html")
 
@@ -35,27 +34,14 @@ TEMPLATE = Path(__file__).with_name("motion_page.html")
 COLOURS = {"left": "#2b86d1", "right": "#e8791c", "middle": "#7d8794"}
 MADE = "#9a5bd0"  # of marked frames
 MADE_GROUND = "#f3ebfb"  # behind them in a picture
+GROUND, GRID = "#f2f4f7", "#d3dae2"  # the floor in a picture
+PATH_COLOURS = ("#b9c2cd", "#5f6874")  # to come, and walked
 SCREEN_DPI = 72  # of a picture in a notebook
 COLUMN, HEAD, FOOT = 1.9, 0.3, 0.3  # inches of a picture: a pose's width, a label above a strip, the times below it
 
 Ranges = Sequence[tuple[int, int]]  # first and end (not included) of stretches of frames
 
 YAW, PITCH = math.radians(35), math.radians(14)  # the first view: half from the front, a little from above
-
-
-def write_motion(
-    path: Path, formats: list[str], joints: np.ndarray, spec: DatasetSpec, title: str, fps: float | None = None,
-    marks: dict[str, Ranges] | None = None, source: np.ndarray | None = None,
-) -> list[Path]:  # fmt: skip
-    """The files that were written of joints [T, J, 3] (metres): PATH.html, `motion_html` of them, and PATH.npy."""
-    written = []
-    if "html" in formats:
-        page = motion_html(joints, spec, title, fps, marks, source)
-        written.append(write_text(path.with_suffix(".html"), page))
-    if "npy" in formats:
-        array = joints.astype(np.float32)
-        written.append(write_whole(path.with_suffix(".npy"), lambda temporary: np.save(temporary, array)))
-    return written
 
 
 def motion_html(
@@ -70,7 +56,7 @@ def motion_html(
     The address may end in `#frame=30` or `#frame=30&view=side` (front, side, top): the page then opens paused there.
     Scripts find `window.motionPage = {seek(frame), play(), pause(), frame(), frames, fps}`.
     """
-    joints = _checked(joints, spec)
+    joints = checked_joints(joints, spec)
     fps = float(spec.fps if fps is None else fps)
     if not (math.isfinite(fps) and fps > 0):
         raise ValueError(f"fps must be a positive number, not {fps}")
@@ -83,13 +69,13 @@ def motion_html(
         "parents": spec.parents,
         "sides": [spec.side(joint) for joint in range(spec.joints)],
         "head": spec.joint_names.index("head"),
-        "heading": _heading(joints[0], spec),
+        "heading": heading_angle(joints[0], spec),
         "yaw": YAW,
         "pitch": PITCH,
         "millimetres": _millimetres(joints),
         "marked": [list(stretch) for stretch in ranges],
         "mark": name,
-        "source": None if source is None else _millimetres(_checked(source, spec)),
+        "source": None if source is None else _millimetres(checked_joints(source, spec)),
     }
     fields = {
         "TITLE": html.escape(title.strip() or "untitled motion"),
@@ -161,9 +147,9 @@ def strips_picture(strips: Sequence[Strip], spec: DatasetSpec, title: str) -> Pi
     Each pose stands in the middle of its own axes; the floor's metre grid stays in the world, so travel shows. Frames
     that were made have a violet ground, path and trunk, and say so.
     """
-    motions = [_checked(strip.joints, spec) for strip in strips]
+    motions = [checked_joints(strip.joints, spec) for strip in strips]
     chosen = [_chosen(strip.frames, len(motion)) for strip, motion in zip(strips, motions)]
-    view = _view_axes(_heading(motions[0][0], spec) + YAW, PITCH)
+    view = view_axes(heading_angle(motions[0][0], spec) + YAW, PITCH)
     paths = [motion[:, 0] * (1, 0, 1) for motion in motions]  # [T, 3] the root on the floor
     poses = [  # [n, J, 3] right, up, towards the eye
         (motion[frames] - path[frames, None]) @ view.T for motion, path, frames in zip(motions, paths, chosen)
@@ -217,8 +203,16 @@ def _draw_strip(
             aspect="equal",
         )  # fmt: skip
         axes.axis("off")
-        _draw_floor(axes, path, frame, view, 0.97 * layout.half, made & strip.made_path)
-        _draw_pose(axes, pose, spec, 72 * layout.inches, middle)
+        radius = 0.97 * layout.half
+        axes.fill(*floor_rim(view, radius).T, color=GROUND, linewidth=0, zorder=0)
+        for stroke in floor_strokes(path, frame, path[frame], view, radius, made & strip.made_path):
+            _line(axes, stroke.points.T, color=stroke.colour, linewidth=stroke.width, zorder=1)
+        points = 72 * layout.inches  # to a metre on paper
+        for stroke in limb_strokes(pose, spec, middle):
+            _line(
+                axes, stroke.points.T, color=stroke.colour, linewidth=stroke.width * points, solid_capstyle="round",
+                zorder=2,
+            )  # fmt: skip
         axes.text(0, layout.low, f"{frame / spec.fps:.1f} s{said}", ha="center", va="top", fontsize=9, color=ink)
 
 
@@ -239,7 +233,7 @@ def _millimetres(joints: np.ndarray) -> str:
     return base64.b64encode(np.rint(joints * 1000).astype("<i4").tobytes()).decode()
 
 
-def _checked(joints: np.ndarray, spec: DatasetSpec) -> np.ndarray:
+def checked_joints(joints: np.ndarray, spec: DatasetSpec) -> np.ndarray:
     """Joints as float64 [T, J, 3], or a `ValueError` that says what is wrong with them."""
     joints = np.asarray(joints, dtype=np.float64)
     if joints.ndim != 3 or joints.shape[1:] != (spec.joints, 3) or len(joints) == 0:
@@ -251,7 +245,7 @@ def _checked(joints: np.ndarray, spec: DatasetSpec) -> np.ndarray:
     return joints
 
 
-def _heading(pose: np.ndarray, spec: DatasetSpec) -> float:
+def heading_angle(pose: np.ndarray, spec: DatasetSpec) -> float:
     """Angle about y, in radians from +z towards +x, that a pose [J, 3] faces."""
     right_hip, left_hip, right_shoulder, left_shoulder = pose[list(spec.face_joints)]
     left = (left_hip - right_hip) + (left_shoulder - right_shoulder)
@@ -259,51 +253,73 @@ def _heading(pose: np.ndarray, spec: DatasetSpec) -> float:
     return float(math.atan2(forward[0], forward[2]))
 
 
-def _view_axes(yaw: float, pitch: float) -> np.ndarray:
+def view_axes(yaw: float, pitch: float) -> np.ndarray:
     """[3, 3] rows right, up and towards the eye, for an eye at angle `yaw` about y and `pitch` above the floor."""
     sin, cos, rise, run = math.sin(yaw), math.cos(yaw), math.sin(pitch), math.cos(pitch)
     return np.array([(cos, 0, -sin), (-sin * rise, run, -cos * rise), (sin * run, rise, cos * run)])
 
 
-def _draw_floor(axes: Axes, path: np.ndarray, frame: int, view: np.ndarray, radius: float, made: np.ndarray) -> None:
-    """A round piece of floor about `path[frame]`: the metre grid, and the root's path [T, 3].
+@dataclass(frozen=True)
+class Stroke:
+    """A line on paper."""
 
-    The part that is walked by then is strong, and violet where it was `made` [T] (bool).
-    """
-    centre = path[frame]
+    points: np.ndarray  # [n, 2] metres to the right and up; NaN breaks it
+    colour: str
+    width: float  # metres of limbs, typographic points of lines on the floor
+
+
+def floor_rim(view: np.ndarray, radius: float) -> np.ndarray:
+    """[73, 2] the edge of a round piece of floor about the origin."""
     turn = np.linspace(0, 2 * math.pi, 73)
-    rim = radius * np.stack([np.sin(turn), 0 * turn, np.cos(turn)], axis=-1)
-    axes.fill(*(rim @ view.T).T[:2], color="#f2f4f7", linewidth=0, zorder=0)
+    return (radius * np.stack([np.sin(turn), 0 * turn, np.cos(turn)], axis=-1) @ view.T)[:, :2]
+
+
+def floor_strokes(
+    path: np.ndarray, frame: int, centre: np.ndarray, view: np.ndarray, radius: float, made: np.ndarray
+) -> list[Stroke]:
+    """The metre grid and the root's path [T, 3], on a round piece of floor about `centre` [3].
+
+    The part that is walked by `frame` is strong, and violet where it was `made` [T] (bool).
+    """
+    strokes = []
     for across, along in ((0, 2), (2, 0)):
         for metre in range(math.ceil(centre[across] - radius), math.floor(centre[across] + radius) + 1):
             ends = np.zeros((2, 3))
             ends[:, across] = metre - centre[across]
             ends[:, along] = math.sqrt(radius**2 - ends[0, across] ** 2) * np.array([-1, 1])
-            _line(axes, (ends @ view.T).T[:2], color="#d3dae2", linewidth=0.8, zorder=1)
+            strokes.append(Stroke((ends @ view.T)[:, :2], GRID, 0.8))
     near = np.linalg.norm(path - centre, axis=-1, keepdims=True) <= radius
-    seen = np.where(near, path - centre, np.nan) @ view.T  # NaN breaks the line
-    _line(axes, seen.T[:2], color="#b9c2cd", linewidth=1.2, zorder=2)
-    _line(axes, seen[: frame + 1].T[:2], color="#5f6874", linewidth=1.6, zorder=2)
-    _line(axes, np.where(made[:, None], seen, np.nan)[: frame + 1].T[:2], color=MADE, linewidth=2, zorder=2)
+    seen = (np.where(near, path - centre, np.nan) @ view.T)[:, :2]
+    walked = seen[: frame + 1]
+    return [
+        *strokes,
+        Stroke(seen, PATH_COLOURS[0], 1.2),
+        Stroke(walked, PATH_COLOURS[1], 1.6),
+        Stroke(np.where(made[: frame + 1, None], walked, np.nan), MADE, 2.0),
+    ]
 
 
-def _draw_pose(axes: Axes, pose: np.ndarray, spec: DatasetSpec, points: float, middle: str) -> None:
-    """Limbs of a pose [J, 3] (right, up, towards the eye) with the nearest last; `points` to a metre on paper.
+def limb_strokes(pose: np.ndarray, spec: DatasetSpec, middle: str) -> list[Stroke]:
+    """Limbs and head of a pose [J, 3] (right, up, towards the eye), the nearest last; ends are round.
 
     `middle` is the colour of trunk and head.
     """
     colours = COLOURS | {"middle": middle}
-    nearness = {joint: (pose[joint, 2] + pose[spec.parents[joint], 2]) / 2 for joint in range(1, spec.joints)}
-    for order, joint in enumerate(sorted(nearness, key=nearness.get)):
-        ends = pose[[spec.parents[joint], joint], :2].T
-        # A thin white rim lets a near limb stand out from those behind it.
-        for width, colour in ((0.088, "white"), (0.07, colours[spec.side(joint)])):
-            _line(axes, ends, color=colour, linewidth=width * points, solid_capstyle="round", zorder=3 + order)
+    shapes = []  # how near, ends, width, colour
+    for joint in range(1, spec.joints):
+        ends = pose[[spec.parents[joint], joint]]
+        shapes.append((ends[:, 2].mean(), ends[:, :2], 0.07, colours[spec.side(joint)]))
     head = spec.joint_names.index("head")
     bone = pose[head] - pose[spec.parents[head]]
-    centre = pose[head] + 0.06 * bone / max(np.linalg.norm(bone), 1e-6)
-    order = 3 + sum(nearness[joint] < centre[2] for joint in nearness)
-    axes.plot(*centre[:2], "o", color=middle, markersize=0.21 * points, markeredgecolor="white", zorder=order)
+    crown = pose[head] + 0.06 * bone / max(np.linalg.norm(bone), 1e-6)
+    # as good as a dot; Agg leaves out lines shorter than a pixel, and squares level ones
+    shapes.append((crown[2], crown[:2] + [(-0.003, -0.003), (0.003, 0.003)], 0.21, middle))
+    # a thin white rim lets a near limb stand out from those behind it
+    return [
+        Stroke(ends, ink, wide)
+        for _, ends, width, colour in sorted(shapes, key=lambda shape: shape[0])
+        for wide, ink in ((width + 0.018, "white"), (width, colour))
+    ]
 
 
 def _line(axes: Axes, points: np.ndarray, **style: object) -> None:

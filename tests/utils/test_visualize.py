@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from dataset.spec import BANDAI, KIT, T2M
-from utils.visualize import COLOURS, MADE, Strip, motion_html, motion_picture, strips_picture, write_motion
+from utils.visualize import COLOURS, MADE, Strip, motion_html, motion_picture, strips_picture
 
 
 def walk(spec, frames=40):
@@ -101,15 +101,6 @@ def test_marked_frames_and_the_source():
             motion_html(joints, T2M, "a", marks={"generated": ranges})
     with pytest.raises(ValueError, match="must have shape"):
         motion_html(joints, T2M, "a", source=source[:, :3])
-
-
-def test_files_of_a_motion(tmp_path):
-    joints = walk(T2M)
-    page, array = write_motion(tmp_path / "x" / "walk", ["npy", "html"], joints, T2M, "a", marks={"made": [(1, 2)]})
-    assert page.read_text() == motion_html(joints, T2M, "a", marks={"made": [(1, 2)]})
-    assert np.load(array).dtype == np.float32 and {page.name, array.name} == {"walk.html", "walk.npy"}
-    assert write_motion(tmp_path / "y", ["npy"], joints, T2M, "a") == [tmp_path / "y.npy"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["x", "y.npy"]
 
 
 @pytest.mark.parametrize("spec", [T2M, KIT], ids=lambda spec: spec.name)
