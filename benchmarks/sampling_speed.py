@@ -56,7 +56,8 @@ class Parts:
             transformer, text_encoder = pack(transformer, precision), pack(text_encoder, precision)
         replayed = Replayed(transformer.features) if packed and device.type == "cuda" else None
         return MotionPipeline(
-            self.tokenizer, transformer, text_encoder, None, T2M, device, precision, 1.0, replayed
+            self.tokenizer, transformer, text_encoder, None, T2M, device, precision,
+            guidance=1.0, rounds=STEPS, order_noise=0.0, replayed=replayed,
         )  # fmt: skip
 
 

@@ -137,6 +137,6 @@ def test_training_on_a_full_disk(tmp_path):
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert said == done.stderr.splitlines()[-1:]
-    assert "net_" in said[0] and "no space left on the disk" in said[0]
+    assert ".pth" in said[0] and "no space left on the disk" in said[0]
     kept = done.stdout.splitlines()[-1]
-    assert kept.startswith("old [") and ".net" not in kept
+    assert kept.startswith("old [") and ".state" not in kept and ".net" not in kept
