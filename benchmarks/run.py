@@ -13,7 +13,7 @@ from benchmarks.report import keep, machine
 from options.flags import flag, parse
 from utils.errors import fail
 
-BENCHMARKS = ("sampling_speed",)
+BENCHMARKS = ("sampling_speed", "training_speed")
 
 
 @dataclass(frozen=True)

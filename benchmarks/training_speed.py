@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.report import Table, machine
 from dataset.humanml import Caption, Clip
 from dataset.spec import T2M
 from dataset.tokens import TokenRows
@@ -220,9 +221,8 @@ def seconds_a_step(
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
-def rows(options: TrainingSpeedOptions | None = None) -> list[dict]:
-    """What was measured, for a table: stage, way, items a second, and how many times the plain loop that is."""
-    options = options or TrainingSpeedOptions()
+def tables(options: TrainingSpeedOptions = TrainingSpeedOptions()) -> list[Table]:
+    """Items a second of both stages, and how many times the plain loop that is."""
     device = pick_device(options.device)
     clips, found = make_clips(options.clips), []
     clock = time.process_time if options.cpu_time else time.perf_counter
@@ -236,24 +236,20 @@ def rows(options: TrainingSpeedOptions | None = None) -> list[dict]:
         seconds = seconds_a_step(make(clips, options, device), options.rounds, device, clock)
         for way, taken in seconds.items():
             ratio = seconds["plain loop"] / taken
-            found.append(
-                {"what": f"{name}, batches of {batch}", "way": way, "per_second": batch / taken, "times_plain": ratio}
-            )
+            found.append((f"{name}, batches of {batch}", way, f"{batch / taken:.2f}", f"{ratio:.2f}"))
     if device.type != "cuda":
-        found.append({"what": "both stages", "way": "H100", "per_second": None, "times_plain": None})
-    return found
+        found.append(("both stages", "on a GPU", "not measured", "not measured"))
+    clock = "of the processor" if options.cpu_time else "by the clock"
+    return [Table(f"Training steps, {device.type}", ("what", "way", f"a second {clock}", "times plain"), found)]
 
 
 def main() -> None:
     options = parse(TrainingSpeedOptions, __doc__)
     if options.threads:
         torch.set_num_threads(options.threads)
-    print(f"{'':36}{'':34}{'a second':>10}{'x plain':>9}")
-    for row in rows(options):
-        figures = (
-            "  not measured" if row["per_second"] is None else f"{row['per_second']:10.2f}{row['times_plain']:9.2f}"
-        )
-        print(f"{row['what']:36}{row['way']:34}{figures}", flush=True)
+    print(f"{machine()}\n", flush=True)
+    for table in tables(options):
+        print(table.markdown())
 
 
 if __name__ == "__main__":

@@ -97,7 +97,10 @@ def read_formats(text: str) -> list[str]:
 
 def check_numbers(options: SamplingOptions) -> None:
     """ValueError for numbers beyond any use."""
-    for name, value in (("--temperature", options.temperature), ("--cfg-scale", options.cfg_scale)):
+    for name, value in (
+        ("--temperature", options.temperature), ("--cfg-scale", options.cfg_scale),
+        ("--order-noise", options.order_noise),
+    ):  # fmt: skip
         if value is not None and not value <= 100:
             raise ValueError(f"{name} must be from 0 to 100, not {value}")
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from matplotlib.figure import Figure
@@ -87,6 +88,7 @@ def test_a_longer_run_is_a_finished_one_gone_on_with(stages, stage):
     script, flags, folder = stages[stage]
     for name, length, *more in (("on", 6), ("on", LENGTH, "--resume"), ("on", LENGTH, "--resume")):
         run_script(script, *flags, "--total-iter", length, "--exp-name", name, *more)
+        time.sleep(1.1)  # TensorBoard reads files in the order of their names: seconds, and then, as text, a count
     kept, whole = (scalars(folder / name) for name in ("on", "alone"))
     train = [tag for tag in whole if tag.startswith("train/")]
     assert train and all(kept[tag] == whole[tag] for tag in train)
