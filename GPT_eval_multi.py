@@ -158,7 +158,7 @@ def main() -> None:
     feet = options.feet
     if feet is None:
         feet = pipeline is not None and spec.published_judge is None
-    sampling = Sampling(options.temperature, options.cfg_scale, options.steps, feet)
+    sampling = Sampling(options.temperature, options.cfg_scale, options.steps, feet, options.lower_mask)
     several = Several(options.mm_texts, options.mm_motions, options.mm_pairs)
     memory: dict = {}  # of reconstructions: they are the same in every repeat that makes the same cut
 

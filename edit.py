@@ -45,9 +45,9 @@ def check_flags(options: EditOptions) -> None:
         raise ValueError("--frames says what range makes, as in: edit.py range --frames 40:80")
     if options.length and not making:
         raise ValueError("--length is for long: an edit has the length of its motion")
-    if options.lower_mask and options.task != "upper":
+    if options.lower_mask is not None and options.task != "upper":
         raise ValueError("--lower-mask is for upper: other edits hide the whole body")
-    if not options.lower_mask <= 1:
+    if options.lower_mask is not None and not options.lower_mask <= 1:
         raise ValueError(f"--lower-mask is a share from 0 to 1, not {options.lower_mask}")
     if options.task == "upper" and (options.bend or options.blend is not None or not options.keep_exact):
         raise ValueError("upper makes all frames: --bend, --blend and --no-keep-exact are for edits that keep some")

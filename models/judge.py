@@ -251,6 +251,7 @@ class Sampling:
     cfg_scale: float | None = None  # None: the model's usual one
     steps: int | None = None  # None: the model's usual number
     feet: bool = False  # whether sliding is taken off feet that stand
+    lower_mask: float | None = None  # of the upper body: share of lower ids that are hidden; None: the usual one
 
 
 @dataclass(frozen=True)
@@ -386,7 +387,9 @@ def upper_rows(judge: Judge, pipeline: MotionPipeline, draw: Draw, sampling: Sam
 def with_made_upper_bodies(pipeline: MotionPipeline, draw: Draw, sampling: Sampling) -> list[Tensor]:
     """The items' motions [T, D], their upper bodies made anew by their captions."""
     edits = [UpperEdit(real_motion(item).numpy(), item.caption.text) for item in draw.items]
-    edited = edit_upper(pipeline, edits, draw.seed, sampling.temperature, sampling.cfg_scale, sampling.steps)
+    edited = edit_upper(
+        pipeline, edits, draw.seed, sampling.temperature, sampling.cfg_scale, sampling.steps, sampling.lower_mask
+    )
     return [torch.from_numpy(one.features) for one in edited]
 
 

@@ -36,6 +36,8 @@ BATCH = 32  # sentences sampled at once
 GUIDANCE = 2.0  # cfg_scale, of models that were trained without their text now and then
 ROUNDS, PUBLISHED_ROUNDS, PUBLISHED_UPPER_ROUNDS = 20, 10, 20
 ORDER_NOISE = 3.0  # see `models.sampling.sample`
+# Of the upper body: no clip waves while it walks, and legs that walk say "arms that walk" louder than a sentence does.
+UPPER_GUIDANCE, LOWER_MASK = 6.0, 0.8
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class MotionPipeline:
     guidance: float = GUIDANCE  # the usual cfg_scale
     rounds: int = ROUNDS  # the usual number of steps
     order_noise: float = ORDER_NOISE
+    lower_mask: float = 0.0  # of the upper body: the usual share of lower ids that is hidden where there is a sentence
     replayed: Replayed | None = None  # the transformer's features as CUDA graphs, on a GPU
     files: tuple[Path, ...] = ()  # the checkpoints that it was loaded from
 
@@ -100,6 +103,9 @@ class MotionPipeline:
         length_model = load_length_model(length, where) if length else None
         published = 1.0, PUBLISHED_ROUNDS if parts == 1 else PUBLISHED_UPPER_ROUNDS, 0.0
         guidance, rounds, usual_noise = (GUIDANCE, ROUNDS, ORDER_NOISE) if stage2.text else published
+        lower_mask = 0.0
+        if parts == 2 and stage2.text:
+            guidance, lower_mask = UPPER_GUIDANCE, LOWER_MASK
         order_noise = usual_noise if order_noise is None else order_noise
         precision = pick_precision(precision, where)
         transformer, text_encoder = pack(stage2.model, precision), pack(text_encoder, precision)
@@ -107,7 +113,7 @@ class MotionPipeline:
         files = tuple(Path(path) for path in (vq, trans, length) if path)
         return cls(
             tokenizer, transformer, text_encoder, length_model, spec, where, precision, guidance, rounds, order_noise,
-            replayed, files,
+            lower_mask, replayed, files,
         )  # fmt: skip
 
     @cached_property

@@ -56,21 +56,22 @@ def check_upper_edit(edit: UpperEdit, pipeline: MotionPipeline) -> None:
 @torch.no_grad()
 def edit_upper(
     pipeline: MotionPipeline, edits: Sequence[UpperEdit], seed: int = 0, temperature: float = 1.0,
-    cfg_scale: float | None = None, steps: int | None = None, lower_mask: float = 0.0,
+    cfg_scale: float | None = None, steps: int | None = None, lower_mask: float | None = None,
 ) -> list[Edited]:  # fmt: skip
     """Each motion with its upper body made anew, guided by its sentence and by what its lower body does.
 
     The lower body's ids stay the motion's: it comes back as the tokenizer renders it, feet and root included, and the
     source's upper body has no influence. A share `lower_mask` of the lower ids is hidden from the transformer, which
-    then follows the legs less; what is decoded is the motion's own all the same. cfg_scale None takes the model's
-    usual one. The results' ids are [L, 2], upper and lower, and no frames are marked as made.
+    then follows the legs less; what is decoded is the motion's own all the same. None takes the model's usual one, of
+    cfg_scale, steps and lower_mask; without a sentence no lower ids are hidden then. The results' ids are [L, 2],
+    upper and lower, and no frames are marked as made.
 
     A result depends on its edit and the seed alone, not on the others. Raises ValueError for a pipeline of the whole
     body, a share that is none, and as `check_upper_edit` does.
     """
     if pipeline.transformer.config.parts == 1:
         raise ValueError("the upper body alone needs the pipeline of load_upper_body")
-    if not 0 <= lower_mask <= 1:
+    if lower_mask is not None and not 0 <= lower_mask <= 1:
         raise ValueError(f"lower_mask is a share from 0 to 1, not {lower_mask}")
     for edit in edits:
         check_upper_edit(edit, pipeline)
@@ -90,7 +91,8 @@ def edit_upper(
             # of what is left of the motion, the lower ids: another upper body in the source draws the same
             key = f"{seed}|{edits[i].sample}|{edits[i].text}|{row[:length, 1].tolist()}"
             generators.append(generator_of(key))
-            row[_some(length, lower_mask, generators[-1]), 1] = mask_id(tokenizer.config.codes)
+            hidden = lower_mask if lower_mask is not None else pipeline.lower_mask if edits[i].text else 0.0
+            row[_some(length, hidden, generators[-1]), 1] = mask_id(tokenizer.config.codes)
         texts = [edits[i].text for i in chosen]
         filled = pipeline.fill_ids(given, lengths, [texts], generators, temperature, cfg_scale, steps)
         ids = with_predicted(ids, predicted(filled))

@@ -41,6 +41,9 @@ class EvalOptions(Stage1Sizes, Stage2Sizes):
         None, "how much chance there is in which tokens stay at each round (default: 3; 0, as published, for the "
         "released checkpoints)", least=0,
     )  # fmt: skip
+    lower_mask: float | None = flag(
+        None, "of --task upper: share of the lower body's tokens that is hidden (default: as edit.py does)", least=0
+    )
     feet: bool | None = flag(
         None, "take the sliding off feet that stand (default: as generate.py does, but not for t2m and kit, whose "
         "published figures know no such thing, and not for the tokenizer alone)"

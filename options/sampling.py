@@ -18,8 +18,8 @@ class SamplingOptions(Stage1Sizes, Stage2Sizes):
     seed: int = flag(0, "another seed, another motion")
     temperature: float = flag(1.0, "of the sampling; 0 takes the likeliest tokens", least=0)
     cfg_scale: float | None = flag(
-        None, "how closely to follow the sentence: 1 is the model by itself, more is closer (default: 2, and 1 for the "
-        "released checkpoints, which were never trained without text)", least=0,
+        None, "how closely to follow the sentence: 1 is the model by itself, more is closer (default: 2, of the upper "
+        "body alone 6, and 1 for the released checkpoints, which were never trained without text)", least=0,
     )  # fmt: skip
     steps: int | None = flag(
         None, "rounds of decoding for the longest motion; shorter ones take fewer (default: 20; 10 for the released "

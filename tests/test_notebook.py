@@ -79,7 +79,7 @@ def test_it_is_committed_with_its_outputs():
 
 def test_every_task_is_shown_on_captured_and_generated_motion():
     ids = drawing(read_notebook())
-    for task in ("inbetween", "outpaint", "prefix", "suffix", "range", "long"):
+    for task in ("inbetween", "outpaint", "prefix", "suffix", "range", "upper", "long"):
         assert {f"{task}-real", f"{task}-generated"} <= ids
 
 

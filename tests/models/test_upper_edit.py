@@ -10,7 +10,7 @@ import edit
 import models.upper_body
 from dataset.spec import BANDAI, KIT, T2M
 from models.ids import mask_id, token_count
-from models.pipeline import MotionPipeline
+from models.pipeline import LOWER_MASK, UPPER_GUIDANCE, MotionPipeline
 from models.text_encoder import TextFeatures
 from models.transformer import load_transformer
 from models.upper_body import UpperEdit, edit_upper, load_upper_body
@@ -84,7 +84,7 @@ def test_the_sources_upper_body_has_no_influence(pipeline, walk):
 def test_the_lower_body_has_influence(pipeline, walk):
     """On the upper ids, unless it is hidden."""
     run = joints_to_features(walking(BANDAI, 59, 2.5, 0.5, 1.3), BANDAI)
-    a, b = (one(pipeline, features, temperature=0).ids for features in (walk, run))
+    a, b = (one(pipeline, features, temperature=0, cfg_scale=1.0, lower_mask=0.0).ids for features in (walk, run))
     assert (a[:, 1] != b[:, 1]).any() and (a[:, 0] != b[:, 0]).any()
     a, b = (one(pipeline, features, temperature=0, lower_mask=1.0).ids for features in (walk, run))
     assert (a[:, 0] == b[:, 0]).all()
@@ -94,10 +94,19 @@ def test_the_lower_body_has_influence(pipeline, walk):
 
 
 def test_the_same_seed_gives_the_same_result(pipeline, walk):
-    a, b, c = (one(pipeline, walk, seed=seed).ids for seed in (1, 1, 2))
+    a, b, c = (one(pipeline, walk, seed=seed, cfg_scale=1.0).ids for seed in (1, 1, 2))
     assert np.array_equal(a, b) and not np.array_equal(a, c)
-    first, second = edit_upper(pipeline, [UpperEdit(walk, WALK, sample) for sample in (0, 1)], seed=1)
+    first, second = edit_upper(pipeline, [UpperEdit(walk, WALK, sample) for sample in (0, 1)], seed=1, cfg_scale=1.0)
     assert np.array_equal(first.ids, a) and not np.array_equal(second.ids, a)
+
+
+def test_a_sentence_hides_most_of_the_legs(pipeline, walk):
+    """Where no share is asked for: the usual one with a sentence, none without."""
+    assert pipeline.lower_mask == LOWER_MASK and pipeline.guidance == UPPER_GUIDANCE
+    usual, asked, none = (one(pipeline, walk, WALK, cfg_scale=1.0, lower_mask=x).ids for x in (None, LOWER_MASK, 0.0))
+    assert np.array_equal(usual, asked) and not np.array_equal(usual, none)
+    usual, none = (one(pipeline, walk, "", cfg_scale=1.0, lower_mask=x).ids for x in (None, 0.0))
+    assert np.array_equal(usual, none)
 
 
 def test_the_sentence_counts(pipeline, walk):
