@@ -198,14 +198,11 @@ def main() -> None:
 
     if not resumed:
         keep(0)
-    if run.first == 1:
-        run.say(
-            f"{len(train.lengths)} clips to train on, {len(val.lengths)} to validate, "
-            f"{sum(p.numel() for p in weights):,} weights, text features: {text_encoder.kind}"
-        )
-        run.say(note)
-    else:
-        run.say(f"going on after step {run.first - 1} of {options.total_iter}")
+    run.begin(
+        f"{len(train.lengths)} clips to train on, {len(val.lengths)} to validate, "
+        f"{sum(p.numel() for p in weights):,} weights, text features: {text_encoder.kind}",
+        note,
+    )
     if options.compile:
         for block in (*model.cross_att, *model.blocks):
             block.compile(dynamic=True)  # rows and sentences are of other lengths in each batch

@@ -159,14 +159,11 @@ def main() -> None:
 
     if not resumed:
         keep(0)
-    if run.first == 1:
-        run.say(
-            f"{len(train_clips)} clips to train on, {len(val_clips)} to validate, "
-            f"{sum(p.numel() for p in weights):,} weights"
-        )
-        run.say(note)
-    else:
-        run.say(f"going on after step {run.first - 1} of {options.total_iter}")
+    run.begin(
+        f"{len(train_clips)} clips to train on, {len(val_clips)} to validate, "
+        f"{sum(p.numel() for p in weights):,} weights",
+        note,
+    )
     if options.compile:
         for name, network in model.named_children():
             if name.startswith(("encoder", "decoder")):

@@ -119,7 +119,6 @@ def fill(
     takes the model's usual one. A row may be longer than the transformer's: then it sees as much around the MASKs as
     it can. Raises ValueError where the MASKs are too far apart for that.
     """
-    cfg_scale = pipeline.guidance if cfg_scale is None else cfg_scale
     mask, longest = mask_id(pipeline.transformer.config.codes), pipeline.transformer.config.row_length - 1
     filled = [row.clone() for row in rows]
     windows = [_window(row == mask, longest, pipeline.tokenizer.config.frames_per_token) for row in rows]

@@ -38,6 +38,13 @@ ROUNDS, PUBLISHED_ROUNDS, PUBLISHED_UPPER_ROUNDS = 20, 10, 20
 ORDER_NOISE = 3.0  # see `models.sampling.sample`
 # Of the upper body: no clip waves while it walks, and legs that walk say "arms that walk" louder than a sentence does.
 UPPER_GUIDANCE, LOWER_MASK = 6.0, 0.8
+# guidance, rounds, order noise and lower mask, by whether the file says what its text encoder is, and by parts
+USUAL = {
+    (False, 1): (1.0, PUBLISHED_ROUNDS, 0.0, 0.0),
+    (False, 2): (1.0, PUBLISHED_UPPER_ROUNDS, 0.0, 0.0),
+    (True, 1): (GUIDANCE, ROUNDS, ORDER_NOISE, 0.0),
+    (True, 2): (UPPER_GUIDANCE, ROUNDS, ORDER_NOISE, LOWER_MASK),
+}
 
 
 @dataclass(frozen=True)
@@ -101,11 +108,7 @@ class MotionPipeline:
             tokenizer.set_statistics(*published_statistics(spec))
         text_encoder = build_text_encoder(stage2.text, trans, clip_model).to(where).eval()
         length_model = load_length_model(length, where) if length else None
-        published = 1.0, PUBLISHED_ROUNDS if parts == 1 else PUBLISHED_UPPER_ROUNDS, 0.0
-        guidance, rounds, usual_noise = (GUIDANCE, ROUNDS, ORDER_NOISE) if stage2.text else published
-        lower_mask = 0.0
-        if parts == 2 and stage2.text:
-            guidance, lower_mask = UPPER_GUIDANCE, LOWER_MASK
+        guidance, rounds, usual_noise, lower_mask = USUAL[bool(stage2.text), parts]
         order_noise = usual_noise if order_noise is None else order_noise
         precision = pick_precision(precision, where)
         transformer, text_encoder = pack(stage2.model, precision), pack(text_encoder, precision)
@@ -214,7 +217,6 @@ class MotionPipeline:
             raise ValueError(f"{len(texts)} sentences need as many lengths, not {len(lengths)}")
         check_body(self.transformer.config.parts, "this pipeline's transformer")
         self.check_lengths(lengths)
-        cfg_scale = self.guidance if cfg_scale is None else cfg_scale
         generators = row_generators(texts, seed)
         features, ids = ([torch.empty(0)] * len(texts) for _ in range(2))
         tokens = [token_count(length, self.tokenizer.config.frames_per_token) for length in lengths]
@@ -229,8 +231,8 @@ class MotionPipeline:
         return features, ids
 
     def sample_ids(
-        self, texts: list[str], frames: Tensor, generators: list[torch.Generator], temperature: float, cfg_scale: float,
-        steps: int | None,
+        self, texts: list[str], frames: Tensor, generators: list[torch.Generator], temperature: float,
+        cfg_scale: float | None, steps: int | None,
     ) -> Tensor:  # fmt: skip
         """Ids [B, L] of one batch; past a row's end they are not motion."""
         lengths = token_count(frames, self.tokenizer.config.frames_per_token)
@@ -240,15 +242,17 @@ class MotionPipeline:
     @torch.no_grad()
     def fill_ids(
         self, given: Tensor, lengths: Tensor, conditions: list[list[str]], generators: list[torch.Generator],
-        temperature: float, cfg_scale: float, steps: int | None,
+        temperature: float, cfg_scale: float | None, steps: int | None,
     ) -> Tensor:  # fmt: skip
         """Ids [B, L] of given ids [B, L], every MASK of lengths [B] (tokens) filled in; past a row's end no motion.
 
         Of ids [B, L, parts] only those that are predicted are filled in, the upper body's; the others may be MASK.
 
         `conditions` holds a sentence for each row, once or several times: rows with several sentences follow all of
-        them alike (the mean of their logits). steps: rounds for the longest row there is, None for the usual number.
+        them alike (the mean of their logits). cfg_scale, and steps, the rounds of the longest row there is: None takes
+        the model's usual one.
         """
+        cfg_scale = self.guidance if cfg_scale is None else cfg_scale
         codes, longest = self.transformer.config.codes, given.shape[1]
         rows = make_rows(given, lengths, codes, longest + 1)
         guides = [*conditions, [""] * len(rows)] if cfg_scale != 1.0 else conditions

@@ -76,7 +76,6 @@ def edit_upper(
     for edit in edits:
         check_upper_edit(edit, pipeline)
     tokenizer, spec, unit = pipeline.tokenizer, pipeline.spec, pipeline.tokenizer.config.frames_per_token
-    cfg_scale = pipeline.guidance if cfg_scale is None else cfg_scale
     results: list[Edited | None] = [None] * len(edits)
     tokens = [token_count(len(edit.features), unit) for edit in edits]
     for chosen in pipeline.batches(tokens, [edit.text for edit in edits]):

@@ -4,16 +4,14 @@ checkpoints."""
 from dataclasses import dataclass
 
 from options.flags import flag
+from options.sampling import DrawOptions, WeightOptions
 from options.sizes import Stage1Sizes, Stage2Sizes
 
 TASKS = ("inbetween", "outpaint", "prefix", "suffix", "upper")
 
 
 @dataclass(frozen=True)
-class EvalOptions(Stage1Sizes, Stage2Sizes):
-    resume_pth: str | None = flag(None, "stage-1 checkpoint (default: the weights that ship with the code)")
-    resume_trans: str | None = flag(None, "stage-2 checkpoint (default: the weights that ship with the code)")
-    resume_length: str | None = flag(None, "length model (default: the one that ships, for the weights that ship)")
+class EvalOptions(DrawOptions, WeightOptions, Stage1Sizes, Stage2Sizes):
     evaluator: str | None = flag(
         None, "the judge (default: checkpoints/DATANAME/text_mot_match/model/finest.tar of t2m and kit, else "
         "pretrained/evaluator.pth)"
@@ -29,18 +27,6 @@ class EvalOptions(Stage1Sizes, Stage2Sizes):
     seed: int = flag(123, "of every random draw")
 
     length_source: str = flag("true", "how long motions are: true, as the real ones; predicted", ("true", "predicted"))
-    temperature: float = flag(1.0, "of the sampling; 0 takes the likeliest tokens", least=0)
-    cfg_scale: float | None = flag(
-        None, "how closely to follow the sentence (default: 2, and 1 for the released checkpoints)", least=0
-    )
-    steps: int | None = flag(
-        None, "rounds of decoding for the longest motion; shorter ones take fewer (default: 20; 10 for the released "
-        "checkpoints, but 20 for those of the upper body)", least=1,
-    )  # fmt: skip
-    order_noise: float | None = flag(
-        None, "how much chance there is in which tokens stay at each round (default: 3; 0, as published, for the "
-        "released checkpoints)", least=0,
-    )  # fmt: skip
     lower_mask: float | None = flag(
         None, "of --task upper: share of the lower body's tokens that is hidden (default: as edit.py does)", least=0
     )

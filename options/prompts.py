@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from options.sampling import SamplingOptions
-from utils.export import check_formats
 
 LONGEST_TEXT = 1000  # characters
 
@@ -87,6 +86,8 @@ def _length(value: str, shortest: int, longest: int) -> int:
 
 def read_formats(text: str) -> list[str]:
     """The formats of --formats. Raises ValueError for one that is not known, or that cannot be written here."""
+    from utils.export import check_formats  # matplotlib takes half a second: --help does not wait for it
+
     try:
         formats = [part.strip() for part in text.split(",") if part.strip()]
         check_formats(formats)

@@ -10,7 +10,7 @@ import numpy as np
 
 from dataset.spec import DatasetSpec
 from utils.bvh_export import motion_bvh
-from utils.files import write_whole
+from utils.files import FORMATS, write_whole
 from utils.film import find_ffmpeg, motion_frames, write_gif, write_mp4
 from utils.visualize import Ranges, checked_joints, motion_html
 
@@ -68,7 +68,6 @@ WRITERS: dict[str, Callable[[Path, Export], None]] = {
     "mp4": _film(write_mp4),
     "gif": _film(write_gif),
 }
-FORMATS = tuple(WRITERS)
 
 
 def check_formats(formats: list[str]) -> None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+FORMATS = ("html", "npy", "npz", "bvh", "mp4", "gif")  # of motions, as utils/export.py writes them
 FULL = 64 * 1024  # bytes: with less than that free, what a library says of a file it could not write is a full disk's
 
 

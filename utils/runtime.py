@@ -101,6 +101,12 @@ class Run:
         self.log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
         self.log.flush()
 
+    def begin(self, *lines: str) -> None:
+        """Say what the run works with, or, of one that goes on, from where."""
+        going_on = f"going on after step {self.first - 1} of {self.options.total_iter}"
+        for line in lines if self.first == 1 else [going_on]:
+            self.say(line)
+
     def report(self, step: int, figures: dict[str, float]) -> None:
         """Figures of a step, to terminal, run.log and TensorBoard."""
         if not self.writes:

@@ -10,11 +10,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dataset.spec import DatasetSpec
+from utils.visualize import COLOURS, PITCH, YAW
 
 SIZE = (320, 240)  # pixels
 EVERY = 2  # frames: half the rate is enough to see how somebody moves
-COLOURS = {"left": "#2b86d1", "right": "#e8791c", "middle": "#7d8794"}  # as utils/visualize.py has them
-YAW, PITCH = math.radians(35), math.radians(14)
 
 
 def motion_gif(joints: np.ndarray, spec: DatasetSpec) -> bytes:
