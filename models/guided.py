@@ -44,6 +44,11 @@ class Guided:
         x = self.features(ids, *self.going).unflatten(0, (groups, going))  # [G, R, L, E]
         logits = self.transformer.head(x[:, picks.row, picks.position]).float()  # [G, n, K]
         if self.scale is None:
-            return logits.mean(dim=0)
+            return _mean(logits)
         nothing = logits[-1]
-        return nothing + self.scale * (logits[:-1].mean(dim=0) - nothing)
+        return nothing + self.scale * (_mean(logits[:-1]) - nothing)
+
+
+def _mean(logits: Tensor) -> Tensor:
+    """[n, K] of logits [G, n, K]; of one sentence they are what they are, and not copied."""
+    return logits[0] if len(logits) == 1 else logits.mean(dim=0)

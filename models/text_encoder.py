@@ -136,7 +136,7 @@ class LearnedTextEncoder(nn.Module):
         mask = length_mask(lengths, x.shape[1])
         for block in self.blocks:
             x = block(x, mask)
-        x = self.ln_f(x)
+        x = self.ln_f(x.float())
         return TextFeatures(x[:, 0], x[:, 1:], mask[:, 1:])
 
     def _word_vectors(self, words: list[list[int]]) -> Tensor:
