@@ -12,6 +12,7 @@ Every GPU in sight takes its share of each batch; for several machines start it 
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from models.quantize import perplexity
 from models.vqvae import VQVAE, VQConfig, check_width, load_vqvae, vqvae_checkpoint
 from options.flags import parse
 from options.option_vq import VQOptions
-from options.sizes import check_sep_uplow, check_sizes, stage1_sizes
+from options.sizes import check_sep_uplow, check_sizes, given_or, stage1_sizes
 from utils.checkpoint import load_state, save_checkpoint
 from utils.errors import fail, told_when_full
 from utils.losses import displacement_error, reconstruction_loss, root_aligned_error
@@ -39,6 +40,16 @@ from utils.runtime import Run, autocast, pick_device, pick_precision, seed_every
 from utils.schedule import learning_rate
 from utils.video import SIZE, motion_gif
 from utils.visualize import motion_picture
+
+
+def with_sizes(options: VQOptions, start: VQVAE | None) -> VQOptions:
+    """The options with the sizes that they do not give: those of the tokenizer to start from, else the published ones.
+
+    Raises ValueError where they give others than that tokenizer's.
+    """
+    if start:
+        check_sizes(options, stage1_sizes(start.config))
+    return replace(options, **given_or(options, stage1_sizes(start.config if start else VQConfig())))
 
 
 def build_model(options: VQOptions, spec: DatasetSpec) -> VQVAE:
@@ -109,17 +120,21 @@ def main() -> None:
         train_clips, val_clips = (read_split(spec, folder, split) for split in ("train", "val"))
         judged, note = load_validation(spec, val_clips, options.evaluator, options.glove, device)
         seed_everything(options.seed)  # here: with a judge or without one, what is learned is the same
-        model = build_model(options, spec)
         if options.decoder_only and not options.resume_pth:
             raise ValueError("--decoder-only trains on with a tokenizer that is there: give --resume-pth")
-        if options.resume_pth:  # the weights are the file's; sizes, and how the codebook learns on, are the flags'
-            start = load_vqvae(options.resume_pth)
+        start = load_vqvae(options.resume_pth) if options.resume_pth else None
+        if start:
             check_width(start, spec, options.resume_pth)
             check_sep_uplow(options.sep_uplow, len(start.config.parts), options.resume_pth)
-            check_sizes(options, stage1_sizes(start.config))
+        options = with_sizes(options, start)
+        model = build_model(options, spec)
+        if start:  # the weights, and the space they live in, are the file's; how the codebook learns on, the flags'
             load_state(model, start.state_dict(), options.resume_pth)
-        heights = map(torch.from_numpy, upper_statistics(train_clips, spec)) if options.sep_uplow else ()
-        model.set_statistics(mean, std, *heights)
+        if start and start.has_statistics:
+            mean, std = start.mean, start.std
+        else:
+            heights = map(torch.from_numpy, upper_statistics(train_clips, spec)) if options.sep_uplow else ()
+            model.set_statistics(mean, std, *heights)
         weights = balancing_weights(train_clips, spec, options.balance)
         windows = Windows(train_clips, mean, std, options.window_size, model.config.frames_per_token, weights, device)
         folder = f"{options.out_dir}/vq/{options.exp_name}"

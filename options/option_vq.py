@@ -1,12 +1,22 @@
 """Flags of stage 1, with the published names and defaults (spec/model.md 1)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from models.encdec import ACTIVATIONS, NORMS
 from models.quantize import QUANTIZERS
+from models.vqvae import VQConfig
 from options.flags import flag
+from options.sizes import stage1_sizes
 from options.training import StageOptions
 from utils.losses import RECONSTRUCTION_LOSSES
+
+PUBLISHED = stage1_sizes(VQConfig())
+
+
+def size(name: str, help: str, **allowed: Any) -> Any:
+    """A size of the networks: None where it is not given, and a checkpoint to start from may say it."""
+    return flag(None, f"{help} (default that of --resume-pth, else {PUBLISHED[name]})", **allowed)
 
 
 @dataclass(frozen=True)
@@ -24,21 +34,21 @@ class VQOptions(StageOptions):
     loss_step: float = flag(0.0, "weight of the error of the joints' steps from frame to frame (not published)")
     recons_loss: str = flag("l1_smooth", "loss on the features", choices=tuple(RECONSTRUCTION_LOSSES))
 
-    code_dim: int = flag(32, "width of a code", least=1)
-    nb_code: int = flag(8192, "codes in the codebook", least=1)
+    code_dim: int | None = size("code_dim", "width of a code", least=1)
+    nb_code: int | None = size("nb_code", "codes in the codebook", least=1)
     mu: float = flag(0.99, "decay of the codebook's running mean")
-    down_t: int = flag(2, "halvings of the frame rate: a token is 2 ** down_t frames", least=1)
-    stride_t: int = flag(2, "stride of a halving; only 2 exists")
-    width: int = flag(512, "channels of the convolutions", least=1)
-    depth: int = flag(3, "residual blocks a stage", least=0)
-    dilation_growth_rate: int = flag(3, "of the residual blocks", least=1)
+    down_t: int | None = size("down_t", "halvings of the frame rate: a token is 2 ** down_t frames", least=1)
+    stride_t: int | None = size("stride_t", "stride of a halving; only 2 exists")
+    width: int | None = size("width", "channels of the convolutions", least=1)
+    depth: int | None = size("depth", "residual blocks a stage", least=0)
+    dilation_growth_rate: int | None = size("dilation_growth_rate", "of the residual blocks", least=1)
     output_emb_width: int = flag(512, "accepted for the published command line; has no effect there or here")
-    vq_act: str = flag("relu", "activation", choices=tuple(ACTIVATIONS))
-    vq_norm: str | None = flag(None, "norm before each activation", choices=NORMS)
+    vq_act: str | None = size("vq_act", "activation", choices=tuple(ACTIVATIONS))
+    vq_norm: str | None = size("vq_norm", "norm before each activation", choices=NORMS)
     quantizer: str = flag("ema_reset", "how the codebook learns", choices=QUANTIZERS)
     beta: float = flag(1.0, "commitment weight of quantizer orig")
 
-    resume_pth: str | None = flag(None, "stage-1 checkpoint to start from")
+    resume_pth: str | None = flag(None, "stage-1 checkpoint to start from: its weights, sizes and statistics")
     decoder_only: bool = flag(
         False, "with --resume-pth: train the decoder alone, so that a transformer's ids keep their meaning"
     )

@@ -63,6 +63,11 @@ def stage2_sizes(config: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def given_or(options: Any, sizes: dict[str, Any]) -> dict[str, Any]:
+    """The sizes, those in the command line's place that it gives."""
+    return {name: size if getattr(options, name) is None else getattr(options, name) for name, size in sizes.items()}
+
+
 def check_sizes(options: Any, sizes: dict[str, Any]) -> None:
     """ValueError where a size given on the command line is not the checkpoint's."""
     for name, size in sizes.items():

@@ -292,6 +292,21 @@ def test_resumed_stage_1(out, data, tmp_path):
     assert 0 < drift < 0.2 * before["/net/vqvae.quantizer.codebook"].abs().max(), "not made anew"
 
 
+def test_a_tokenizer_goes_on_in_its_own_size_and_space(refused, out, data, tmp_path):
+    """On other motion too, whose mean is another: else its ids would no longer mean what a transformer learned."""
+    content = torch.load(out / "vq/a/net_last.pth", weights_only=True)
+    content["mean"] = content["mean"] + 1
+    torch.save(content, tmp_path / "start.pth")
+    flags = ["--data-root", data, "--dataname", "bandai", "--out-dir", tmp_path, *STEPS, "--batch-size", "4"]
+    run_script(train_vq, *flags, "--window-size", "32", "--resume-pth", tmp_path / "start.pth")
+    found = torch.load(tmp_path / "vq/vq/net_last.pth", weights_only=True)
+    assert found["config"] == content["config"]
+    assert torch.equal(found["mean"], content["mean"]) and torch.equal(found["std"], content["std"])
+    flags_kept = json.loads((tmp_path / "vq/vq/config.json").read_text())
+    assert (flags_kept["width"], flags_kept["nb_code"]) == (32, 16)
+    assert "--nb-code" in refused(train_vq, *flags, "--resume-pth", tmp_path / "start.pth", "--nb-code", "8")
+
+
 def test_the_decoder_alone(refused, out, data, tmp_path):
     """Every other weight stays as it was, so the same motion has the same ids."""
     start = out / "vq/a/net_last.pth"

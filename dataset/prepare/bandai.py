@@ -7,7 +7,6 @@ mirror image always share a split. What was written before is kept, so an interr
 """
 
 import argparse
-import hashlib
 import lzma
 import math
 import random
@@ -36,7 +35,6 @@ NAME = re.compile(r"dataset-[12]_(?P<content>[a-z-]+)_(?P<style>[a-z-]+)_\d+")
 METRES_PER_UNIT = 0.01
 CAPTIONS_PER_CLIP = 8
 CAPTIONS_PER_CONTENT = 2000  # a content of few clips gets more captions a clip, so that its words are as varied
-SHARE_OF_TEST, SHARE_OF_VAL = 0.10, 0.05
 
 # The 22 joints of the spec from the file's; spine1 and spine2 are points between (spec/data.md 4).
 SOURCE_JOINTS = {
@@ -109,23 +107,6 @@ def write_captions(name: str, frames: int, count: int, out: Path) -> None:
     write_text(layout.text_path(out, f"M{name}"), "\n".join(mirrored) + "\n")
 
 
-def split_clips(by_content: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Names of train, val and test, with mirror images: the same shares of every content, drawn by hash of the name.
-
-    A content of fewer than ten clips is too rare to be judged on and all goes to training.
-    """
-    splits = {"train": [], "val": [], "test": []}
-    for names in by_content.values():
-        names = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-        rare = len(names) < 10
-        test = 0 if rare else max(1, round(SHARE_OF_TEST * len(names)))
-        val = 0 if rare else max(1, round(SHARE_OF_VAL * len(names)))
-        for i, name in enumerate(names):
-            split = "test" if i < test else "val" if i < test + val else "train"
-            splits[split] += [name, f"M{name}"]
-    return splits
-
-
 def prepare(source: Path, out: Path) -> None:
     """The whole preparation; raises ValueError where the source holds no clip of the dataset."""
     broken, names = [], []
@@ -160,7 +141,7 @@ def prepare(source: Path, out: Path) -> None:
         for name in clips:
             frames = len(np.load(layout.features_path(out, name), mmap_mode="r"))
             write_captions(name, frames, count, out)
-    splits = split_clips(by_content)
+    splits = layout.split_clips(by_content)
     layout.write_statistics(out, splits["train"], BANDAI)
     layout.write_splits(out, splits)
     counts = ", ".join(f"{len(clips)} {split}" for split, clips in splits.items())

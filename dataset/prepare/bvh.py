@@ -196,20 +196,29 @@ def prepare(
         raise ValueError(f"{len(broken)} of {len(files)} files could not be used")
 
 
+def add_skeleton_flags(parser: argparse.ArgumentParser) -> None:
+    """What a BVH file does not say, or not surely."""
+    parser.add_argument("--joint-map", type=Path, help="JSON file that says where the 22 joints are")
+    parser.add_argument("--scale", type=float, help="metres per unit of the file (default: guessed from the body)")
+    parser.add_argument("--up", choices=("y", "z"), default="y", help="the file's vertical axis")
+
+
+def skeleton_flags(args: argparse.Namespace) -> tuple[JointMap | None, float | None, str]:
+    """The joint map, scale and vertical axis that were given. Raises ValueError for a scale or a map that is none."""
+    if args.scale is not None and not 0 < args.scale < float("inf"):
+        raise ValueError(f"--scale is metres per unit of the file, such as 0.01 for centimetres, not {args.scale}")
+    return read_map(args.joint_map) if args.joint_map else None, args.scale, args.up
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--out", type=Path, default=Path("output/bvh"))
-    parser.add_argument("--joint-map", type=Path, help="JSON file that says where the 22 joints are")
-    parser.add_argument("--scale", type=float, help="metres per unit of the file (default: guessed from the body)")
-    parser.add_argument("--up", choices=("y", "z"), default="y", help="the file's vertical axis")
+    add_skeleton_flags(parser)
     parser.add_argument("--joints", action="store_true", help="write the joints too")
     args = parser.parse_args()
-    if args.scale is not None and not 0 < args.scale < float("inf"):
-        fail(f"--scale is metres per unit of the file, such as 0.01 for centimetres, not {args.scale}")
     try:
-        joint_map = read_map(args.joint_map) if args.joint_map else None
-        prepare(args.files, args.out, joint_map, args.scale, args.up, args.joints)
+        prepare(args.files, args.out, *skeleton_flags(args), args.joints)
     except (ValueError, OSError) as error:
         fail(str(error))
 

@@ -6,6 +6,7 @@ Mean.npy Std.npy          [D]
 train.txt val.txt test.txt train_val.txt all.txt
 """
 
+import hashlib
 import math
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from dataset.spec import DatasetSpec
 from utils.files import write_text, write_whole
 
 FEATURES, TEXTS = "new_joint_vecs", "texts"
+SHARE_OF_TEST, SHARE_OF_VAL = 0.10, 0.05
 
 
 def features_path(folder: Path, name: str) -> Path:
@@ -53,6 +55,23 @@ def write_splits(folder: Path, splits: dict[str, list[str]]) -> None:
     splits["all"] = splits["train_val"] + splits["test"]
     for split, names in splits.items():
         write_text(folder / f"{split}.txt", "".join(f"{name}\n" for name in sorted(names)))
+
+
+def split_clips(by_kind: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Names of train, val and test, with mirror images: the same shares of every kind, drawn by hash of the name.
+
+    A kind of fewer than ten clips is too rare to be judged on and all goes to training.
+    """
+    splits = {"train": [], "val": [], "test": []}
+    for names in by_kind.values():
+        names = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+        rare = len(names) < 10
+        test = 0 if rare else max(1, round(SHARE_OF_TEST * len(names)))
+        val = 0 if rare else max(1, round(SHARE_OF_VAL * len(names)))
+        for i, name in enumerate(names):
+            split = "test" if i < test else "val" if i < test + val else "train"
+            splits[split] += [name, f"M{name}"]
+    return splits
 
 
 def sub_clips(seconds: float, longest: float) -> list[tuple[float, float]]:

@@ -11,7 +11,7 @@ import pytest
 
 from dataset.humanml import read_split
 from dataset.normalizer import read_statistics
-from dataset.prepare import bandai
+from dataset.prepare import bandai, layout
 from dataset.prepare.captions import mirror_caption, tag
 from dataset.prepare.layout import features_path, text_path
 from dataset.spec import BANDAI
@@ -184,8 +184,8 @@ def test_splits(prepared):
 
 def test_split_shares():
     by_content = {"walk": [f"w{i}" for i in range(200)], "bow": [f"b{i}" for i in range(10)], "bye": ["y0", "y1"]}
-    splits = bandai.split_clips(by_content)
-    assert splits == bandai.split_clips({content: names[::-1] for content, names in by_content.items()})
+    splits = layout.split_clips(by_content)
+    assert splits == layout.split_clips({content: names[::-1] for content, names in by_content.items()})
     count = {split: Counter(name.lstrip("M")[0] for name in names) for split, names in splits.items()}
     assert count["test"] == {"w": 40, "b": 2} and count["val"] == {"w": 20, "b": 2}
     assert count["train"] == {"w": 340, "b": 16, "y": 4}
