@@ -33,8 +33,12 @@ def read_lines(path: Path, frames: int) -> list[tuple[str, float, float]]:
     """
     seconds, longest = frames / BANDAI.fps, (BANDAI.max_frames - 4) / BANDAI.fps
     whole = layout.sub_clips(seconds, longest) if frames > BANDAI.max_frames else [(0.0, 0.0)]
+    try:
+        content = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text: {error}") from error
     lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in content.splitlines():
         caption, *times = (part.strip() for part in line.split("#"))
         if not caption and not times:
             continue

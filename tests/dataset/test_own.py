@@ -82,14 +82,15 @@ def test_what_cannot_be_used_is_named_and_the_rest_is(clips, tmp_path, capsys):
     write(clips, "short", frames=30)
     write(clips, "odd", captions="walks#2\n")
     write(clips, "late", captions="walks#2#60\n")
+    write(clips, "binary").with_suffix(".txt").write_bytes(b"a \xff walk")
     (clips / "broken.bvh").write_text("HIERARCHY")
     (clips / "broken.txt").write_text("walks")
     run(clips, "--out", tmp_path)
     printed = capsys.readouterr()
-    for name in ("silent", "empty", "short", "odd", "late", "broken"):
+    for name in ("silent", "empty", "short", "odd", "late", "binary", "broken"):
         assert sum(line.startswith("skipped") and name in line for line in printed.err.splitlines()) == 1
         assert not features_path(tmp_path, name).exists() and not text_path(tmp_path, name).exists()
-    assert "12 clips" in printed.out and "6 skipped" in printed.out
+    assert "12 clips" in printed.out and "7 skipped" in printed.out
 
 
 def test_what_ends_it(clips, tmp_path, capsys):
