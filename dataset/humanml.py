@@ -14,6 +14,7 @@ from tqdm import tqdm
 from dataset.pack import fingerprint, open_pack, write_pack
 from dataset.prepare.layout import FEATURES, TEXTS, features_path, text_path
 from dataset.spec import DatasetSpec
+from utils.arrays import read_array
 
 HOW_TO_PREPARE = {
     "bandai": "python -m dataset.prepare.bandai --source <archive, folder or clone>",
@@ -148,17 +149,8 @@ def read_motion(path: Path, spec: DatasetSpec) -> np.ndarray:
 
 def load_array(path: Path) -> np.ndarray:
     """The float32 array in an npy file, without executing anything. Raises ValueError, naming the file, for others."""
-    if not path.is_file():
-        raise ValueError(f"there is no {path}")
-    try:
-        array = np.load(path, allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ValueError("it is an archive of arrays")
-        return array.astype(np.float32, copy=False)
-    except Exception as error:  # damaged bytes make numpy fail in every way there is
-        # numpy would advise to run what is in the file
-        reason = "it holds Python objects, no numbers" if "pickle" in str(error) else error
-        raise ValueError(f"{path} is no readable npy file: {reason}") from error
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite then, as the file may hold it anyway
+        return read_array(path).astype(np.float32, copy=False)
 
 
 def read_captions(path: Path, fps: float, frames: int) -> dict[tuple[int, int], list[Caption]]:
