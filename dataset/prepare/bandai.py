@@ -10,10 +10,13 @@ import argparse
 import hashlib
 import lzma
 import math
+import multiprocessing
+import os
 import random
 import re
 import sys
 import tarfile
+import threading
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -27,6 +30,7 @@ from dataset.prepare import layout
 from dataset.prepare.captions import CONTENTS, STYLES, captions, mirror_caption, tag
 from dataset.prepare.resample import resample
 from dataset.spec import BANDAI
+from utils.arrays import read_array
 from utils.bvh import Bvh, joint_positions, parse_bvh
 from utils.errors import fail
 from utils.files import write_text, write_whole
@@ -126,10 +130,20 @@ def split_clips(by_content: dict[str, list[str]]) -> dict[str, list[str]]:
     return splits
 
 
+def end_with_parent() -> None:
+    """In a process of the pool: end when the one that started it is gone, for a killed one cannot say goodbye."""
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def prepare(source: Path, out: Path) -> None:
     """The whole preparation; raises ValueError where the source holds no clip of the dataset."""
     broken, names = [], []
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(initializer=end_with_parent) as pool:
         jobs = {}
         for name, text in tqdm(find_clips(source), desc="reading", unit="clip", disable=None):
             labels = NAME.fullmatch(name)
@@ -158,7 +172,7 @@ def prepare(source: Path, out: Path) -> None:
     for clips in tqdm(by_content.values(), desc="captions", unit="content", disable=None):
         count = max(CAPTIONS_PER_CLIP, math.ceil(CAPTIONS_PER_CONTENT / len(clips)))
         for name in clips:
-            frames = len(np.load(layout.features_path(out, name), mmap_mode="r"))
+            frames = len(read_array(layout.features_path(out, name), mmap_mode="r"))
             write_captions(name, frames, count, out)
     splits = split_clips(by_content)
     layout.write_statistics(out, splits["train"], BANDAI)
