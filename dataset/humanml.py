@@ -21,7 +21,7 @@ HOW_TO_PREPARE = {
     "t2m": "follow HumanML3D's own instructions",
     "kit": "follow KIT-ML's own instructions",
 }
-PACK_FORMAT = 1  # to be raised with every change of what is packed
+PACK_FORMAT = 2  # to be raised with every change of what is packed
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,10 @@ def split_names(folder: Path, split: str) -> list[str]:
     if not path.is_file():
         there = ", ".join(sorted(found.stem for found in folder.glob("*.txt")))
         raise ValueError(f"{folder} has no split {split!r}: it has {there or 'none'}")
-    return path.read_text().split()
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no list of names: {error}") from error
 
 
 def read_split(spec: DatasetSpec, folder: Path, split: str) -> list[Clip]:
@@ -157,14 +160,18 @@ def read_captions(path: Path, fps: float, frames: int) -> dict[tuple[int, int], 
     """Captions by the stretch (first frame, last frame + 1) they describe. Raises OSError, and ValueError for lines
     of another form."""
     stretches = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name} is no text: {error}") from error
+    for line in lines:
         if not line.strip():
             continue
         fields = line.strip().split("#")
         if len(fields) != 4:
             raise ValueError(f"{path.name} has a line that is not caption#tokens#start#end: {line[:60]!r}")
         start, end = (0.0 if math.isnan(value) else value for value in map(float, fields[2:]))
-        if math.isinf(start) or math.isinf(end):
+        if math.isinf(start * fps) or math.isinf(end * fps):
             raise ValueError(f"{path.name} has an infinite time: {line[:60]!r}")
         whole = start == 0.0 and end == 0.0
         stretch = (0, frames) if whole else (max(int(start * fps), 0), min(int(end * fps), frames))

@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from utils.files import write_whole
+from utils.files import check_zip, write_whole
 
 Config = TypeVar("Config")
 STATISTICS = ("mean", "std", "mean_upper", "std_upper")  # a tokenizer's
@@ -23,6 +23,9 @@ def load_checkpoint(path: str | Path) -> dict:
             warnings.simplefilter(
                 "ignore"
             )  # what torch has to say of strange files is in the error, or does not matter
+            with open(path, "rb") as file:
+                if file.read(4) == b"PK\x03\x04":  # torch before 1.6 wrote no zip, and no sums
+                    check_zip(file)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make torch fail in every way there is
         reason = str(error).strip().split("\n")[0]

@@ -8,7 +8,6 @@ mirror image always share a split. What was written before is kept, so an interr
 
 import argparse
 import hashlib
-import lzma
 import math
 import multiprocessing
 import os
@@ -33,7 +32,7 @@ from dataset.spec import BANDAI
 from utils.arrays import read_array
 from utils.bvh import Bvh, joint_positions, parse_bvh
 from utils.errors import fail
-from utils.files import write_text, write_whole
+from utils.files import BROKEN_ARCHIVE, write_text, write_whole
 from utils.motion import joints_to_features, mirror_joints
 
 NAME = re.compile(r"dataset-[12]_(?P<content>[a-z-]+)_(?P<style>[a-z-]+)_\d+")
@@ -65,22 +64,44 @@ def body_joints(bvh: Bvh) -> np.ndarray:
 
 
 def find_clips(source: Path) -> Iterator[tuple[str, str]]:
-    """(name, text) of every BVH file with a name of the dataset's in a folder, a tar or a zip; nothing is unpacked."""
+    """(name, text) of every BVH file with a name of the dataset's in a folder, a tar or a zip; nothing is unpacked.
+
+    Raises ValueError for what is none of these, and for an archive that is damaged, at its end at the latest.
+    """
     if source.is_dir():
         for path in sorted(source.rglob("*.bvh")):
             yield path.stem, path.read_text(errors="replace")
-    elif tarfile.is_tarfile(source):
-        with tarfile.open(source) as archive:
-            for member in archive:
-                if member.isfile() and member.name.endswith(".bvh"):
-                    yield Path(member.name).stem, archive.extractfile(member).read().decode(errors="replace")
+        return
+    if tarfile.is_tarfile(source):
+        reader = _of_tar
     elif zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as archive:
-            for name in archive.namelist():
-                if name.endswith(".bvh"):
-                    yield Path(name).stem, archive.read(name).decode(errors="replace")
+        reader = _of_zip
     else:
         raise ValueError(f"{source} is no folder, tar or zip archive")
+    try:
+        yield from reader(source)
+    except (OSError, *BROKEN_ARCHIVE) as error:
+        raise ValueError(f"the archive {source} is damaged ({error}): fetch it again") from error
+
+
+def _of_zip(source: Path) -> Iterator[tuple[str, str]]:
+    with zipfile.ZipFile(source) as archive:
+        for name in archive.namelist():
+            if name.endswith(".bvh"):
+                yield Path(name).stem, archive.read(name).decode(errors="replace")
+
+
+def _of_tar(source: Path) -> Iterator[tuple[str, str]]:
+    with tarfile.open(source) as archive:
+        for member in archive:
+            if member.isfile() and member.name.endswith(".bvh"):
+                yield Path(member.name).stem, archive.extractfile(member).read().decode(errors="replace")
+        # tarfile takes a header that it cannot read for the end, and what is behind the end for nothing to look at
+        archive.fileobj.seek(archive.offset)
+        if archive.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise tarfile.ReadError("a header in it cannot be read")
+        while archive.fileobj.read(1 << 20):
+            pass  # to where the sums of compressed data are
 
 
 def prepare_clip(name: str, text: str, out: Path) -> str | None:
@@ -142,6 +163,9 @@ def end_with_parent() -> None:
 
 def prepare(source: Path, out: Path) -> None:
     """The whole preparation; raises ValueError where the source holds no clip of the dataset."""
+    if not source.is_dir():  # all of an archive first: what is damaged must not be written, for it would be kept
+        for _ in tqdm(find_clips(source), desc="checking", unit="clip", disable=None):
+            pass
     broken, names = [], []
     with ProcessPoolExecutor(initializer=end_with_parent) as pool:
         jobs = {}
@@ -190,8 +214,6 @@ def main() -> None:
         fail(f"there is no {args.source}: fetch it with dataset/prepare/download_bandai.sh, or give --source")
     try:
         prepare(args.source, args.out)
-    except (EOFError, tarfile.TarError, lzma.LZMAError, zipfile.BadZipFile) as error:
-        fail(f"the archive {args.source} is damaged ({error}): fetch it again")
     except (ValueError, OSError) as error:
         fail(str(error))
 
