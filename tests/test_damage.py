@@ -47,8 +47,17 @@ from options.option_vq import VQOptions
 from tests.dataset.test_humanml3d import MODELS
 from tests.models.test_clip import tiny_tower, write_merges, write_openai
 from tests.motions import walking
-from tests.tiny import CAPTIONS, contents, make_checkpoints, make_dataset, make_judge, tiny_text_encoder, tiny_vq
-from utils.checkpoint import save_checkpoint
+from tests.tiny import (
+    CAPTIONS,
+    contents,
+    make_checkpoints,
+    make_dataset,
+    make_judge,
+    tiny_text_encoder,
+    tiny_upper_vq,
+    tiny_vq,
+)
+from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.motion import joints_to_features
 from utils.resume import read_state
 
@@ -102,6 +111,12 @@ def tokenizer(folder):
 
 
 @kind
+def tokenizer_of_halves(folder):
+    path = make_checkpoints(folder, make_vq=tiny_upper_vq).vq
+    return Kind([path], lambda: load_vqvae(path), exact=True)
+
+
+@kind
 def tokenizer_of_old_torch(folder):
     """Without checksums, as torch wrote before 1.6."""
     path = folder / "net_last.pth"
@@ -129,7 +144,12 @@ def lengths(folder):
 @kind
 def judge(folder):
     path = make_judge(folder / "judge.pth")
-    return Kind([path], lambda: (load_evaluator(path), load_evaluator(path).words.vectors), exact=True)
+
+    def read():
+        model = load_evaluator(path)
+        return model, model.words and model.words.vectors
+
+    return Kind([path], read, exact=True)
 
 
 @kind
@@ -421,16 +441,23 @@ def damaged(content: bytes, moments: random.Random) -> bytes:
 
 
 @pytest.fixture
-def bounded():
-    """No reading may hang, and all of a kind together take little memory."""
+def patient():
+    """No reading may hang."""
 
     def hang(*_):
         raise TimeoutError("reading takes too long")
 
-    before, handler = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, signal.signal(signal.SIGALRM, hang)
+    handler = signal.signal(signal.SIGALRM, hang)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, handler)
+
+
+@pytest.fixture
+def bounded(patient):
+    """And all of a kind together take little memory."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < ROOM
 
 
@@ -465,3 +492,59 @@ def test_damaged_files(tmp_path, monkeypatch, capfd, bounded, name):
         for path, content in before.items():
             path.write_bytes(content)
     print(f"{name}: {refused} of {COUNT} refused")
+
+
+# --- Another version
+
+
+MISSING = object()
+INSTEAD = (MISSING, None, "x", -1, 0, 2.5, [], {}, [1, 2], torch.zeros(3))
+WEIGHTS = ("net", "trans", "length", "state", "model", "movement_encoder", "motion_encoder", "text_encoder")
+
+
+def places(content: dict, above: tuple = ()) -> list[tuple]:
+    """Where all values of nested dicts are; of weights, of which there are many of a kind, the first two."""
+    names = list(content)[: 2 if above and above[-1] in WEIGHTS else None]
+    return [
+        place
+        for name in names
+        for place in [
+            (*above, name),
+            *(places(content[name], (*above, name)) if isinstance(content[name], dict) else []),
+        ]
+    ]
+
+
+def with_other(content: dict, place: tuple, value: Any) -> dict:
+    """The same nested dicts with another value, or none, at a place."""
+    first, *rest = place
+    if rest:
+        return {**content, first: with_other(content[first], rest, value)}
+    return {name: inner for name, inner in {**content, first: value}.items() if inner is not MISSING}
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("name", ["tokenizer", "tokenizer_of_halves", "transformer", "lengths", "judge", "state"])
+def test_checkpoints_of_another_version(tmp_path, monkeypatch, patient, name):
+    """Each value of a file gone, of another type, or out of its range: one line that names the file, or a network."""
+    monkeypatch.setattr("models.clip.load_clip", lambda source: tiny_text_encoder())
+    made = KINDS[name](tmp_path)
+    (path,) = made.files
+    content = load_checkpoint(path)
+    save_checkpoint(path, with_other(content, ("from_the_future",), 1))
+    made.read()
+    for place in places(content):
+        for value in INSTEAD:
+            save_checkpoint(path, with_other(content, place, value))
+            signal.alarm(PATIENCE)
+            try:
+                made.read()
+            except ValueError as error:
+                assert str(tmp_path) in str(error) and "\n" not in str(error), f"{place} {value}"
+            except Exception as error:
+                pytest.fail(f"{'.'.join(place)} {value} ends in {type(error).__name__}: {error}")
+    config = content.get("config")
+    if config:
+        save_checkpoint(path, {**content, "config": {**config, "from_the_future": 1}})
+        with pytest.raises(ValueError, match=r"written by another version.*from_the_future"):
+            made.read()

@@ -1,6 +1,8 @@
 """Reading and writing checkpoint files. Nothing in a file is ever executed: only tensors and plain values load."""
 
+import functools
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,6 +12,7 @@ from torch import nn
 from utils.files import check_zip, write_whole
 
 Config = TypeVar("Config")
+Load = TypeVar("Load", bound=Callable)
 STATISTICS = ("mean", "std", "mean_upper", "std_upper")  # a tokenizer's
 
 
@@ -38,6 +41,34 @@ def load_checkpoint(path: str | Path) -> dict:
 def save_checkpoint(path: str | Path, content: dict) -> None:
     """Write a checkpoint whole or not at all."""
     write_whole(path, lambda temporary: torch.save(content, temporary))
+
+
+def reads_checkpoint(position: int = 0) -> Callable[[Load], Load]:
+    """For functions that make a network of what a file says, whose path is their argument at `position`.
+
+    Numbers and names that no version of ours would have written make a network fail in every way there is: all of them
+    are a ValueError that names the file.
+    """
+
+    def decorate(load: Load) -> Load:
+        @functools.wraps(load)
+        def loaded(*given, **named):
+            path = given[position] if position < len(given) else named["path"]
+            try:
+                return load(*given, **named)
+            except torch.OutOfMemoryError:
+                raise
+            except ValueError as error:
+                if str(path) in str(error):
+                    raise
+                raise ValueError(f"{path} cannot be used: {error}") from error
+            except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+                reason = str(error).strip().split("\n")[0]
+                raise ValueError(f"{path} cannot be used, it was written by another version: {reason}") from error
+
+        return loaded
+
+    return decorate
 
 
 def build_config(cls: type[Config], values: dict | None, path: str | Path) -> Config:
