@@ -54,9 +54,13 @@ def split_names(folder: Path, split: str) -> list[str]:
         there = ", ".join(sorted(found.stem for found in folder.glob("*.txt")))
         raise ValueError(f"{folder} has no split {split!r}: it has {there or 'none'}")
     try:
-        return path.read_text(encoding="utf-8").split()
+        names = path.read_text(encoding="utf-8").split()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no list of names: {error}") from error
+    for name in names:  # files of ids are written under them
+        if name.startswith("/") or ".." in name.split("/"):
+            raise ValueError(f"{path} names {name!r:.80}, which lies outside the folder")
+    return names
 
 
 def read_split(spec: DatasetSpec, folder: Path, split: str) -> list[Clip]:
