@@ -32,7 +32,7 @@ from dataset.spec import BANDAI
 from utils.arrays import read_array
 from utils.bvh import Bvh, joint_positions, parse_bvh
 from utils.errors import fail
-from utils.files import BROKEN_ARCHIVE, write_text, write_whole
+from utils.files import BROKEN_ARCHIVE, check_zip, write_text, write_whole
 from utils.motion import joints_to_features, mirror_joints
 
 NAME = re.compile(r"dataset-[12]_(?P<content>[a-z-]+)_(?P<style>[a-z-]+)_\d+")
@@ -72,19 +72,18 @@ def find_clips(source: Path) -> Iterator[tuple[str, str]]:
         for path in sorted(source.rglob("*.bvh")):
             yield path.stem, path.read_text(errors="replace")
         return
-    if tarfile.is_tarfile(source):
-        reader = _of_tar
-    elif zipfile.is_zipfile(source):
-        reader = _of_zip
-    else:
-        raise ValueError(f"{source} is no folder, tar or zip archive")
     try:
-        yield from reader(source)
+        reader = _of_tar if tarfile.is_tarfile(source) else _of_zip if zipfile.is_zipfile(source) else None
+        if reader:
+            yield from reader(source)
     except (OSError, *BROKEN_ARCHIVE) as error:
         raise ValueError(f"the archive {source} is damaged ({error}): fetch it again") from error
+    if not reader:
+        raise ValueError(f"{source} is no folder, tar or zip archive")
 
 
 def _of_zip(source: Path) -> Iterator[tuple[str, str]]:
+    check_zip(source)  # members that its directory calls something else, too
     with zipfile.ZipFile(source) as archive:
         for name in archive.namelist():
             if name.endswith(".bvh"):

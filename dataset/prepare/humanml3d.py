@@ -367,6 +367,7 @@ def copy_texts(texts: Path, out: Path) -> None:
             found += 1
     elif zipfile.is_zipfile(texts):
         try:
+            check_zip(texts)
             with zipfile.ZipFile(texts) as archive:
                 for entry in tqdm(archive.namelist(), desc="texts", unit="file", disable=None):
                     name = PurePosixPath(entry).name  # without folders: an archive writes nowhere else
