@@ -5,6 +5,7 @@ Everything that is drawn is drawn from the generator that is given.
 Axes: B batch, N = 22 words (sos, 20, eos), T frames, D features, W width of a word.
 """
 
+import io
 import pickle
 from collections import Counter
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from dataset.humanml import Caption, Clip, load_array
 from models.evaluator import FRAMES_PER_STEP, WINDOW, Evaluator, WordVectors
+from utils.pickles import check_pickle
 
 BATCH = 32  # items among which R-precision ranks
 MAX_WORDS = 20  # of a caption; the others do not count
@@ -105,8 +107,9 @@ class _PlainUnpickler(pickle.Unpickler):
 def _read_pickle(path: Path) -> Any:
     """The plain values in a pickle, without executing anything. Raises ValueError, naming the file, for others."""
     try:
-        with open(path, "rb") as file:
-            return _PlainUnpickler(file).load()
+        content = path.read_bytes()
+        check_pickle(content)
+        return _PlainUnpickler(io.BytesIO(content)).load()
     except Exception as error:  # damaged bytes make pickle fail in every way there is
         raise ValueError(f"{path} is no pickle of plain values: {error}") from error
 

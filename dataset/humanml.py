@@ -14,13 +14,14 @@ from tqdm import tqdm
 from dataset.pack import fingerprint, open_pack, write_pack
 from dataset.prepare.layout import FEATURES, TEXTS, features_path, text_path
 from dataset.spec import DatasetSpec
+from utils.arrays import read_array
 
 HOW_TO_PREPARE = {
     "bandai": "python -m dataset.prepare.bandai --source <archive, folder or clone>",
     "t2m": "follow HumanML3D's own instructions",
     "kit": "follow KIT-ML's own instructions",
 }
-PACK_FORMAT = 1  # to be raised with every change of what is packed
+PACK_FORMAT = 2  # to be raised with every change of what is packed
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,14 @@ def split_names(folder: Path, split: str) -> list[str]:
     if not path.is_file():
         there = ", ".join(sorted(found.stem for found in folder.glob("*.txt")))
         raise ValueError(f"{folder} has no split {split!r}: it has {there or 'none'}")
-    return path.read_text().split()
+    try:
+        names = path.read_text(encoding="utf-8").split()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no list of names: {error}") from error
+    for name in names:  # files of ids are written under them
+        if name.startswith("/") or ".." in name.split("/"):
+            raise ValueError(f"{path} names {name!r:.80}, which lies outside the folder")
+    return names
 
 
 def read_split(spec: DatasetSpec, folder: Path, split: str) -> list[Clip]:
@@ -148,31 +156,26 @@ def read_motion(path: Path, spec: DatasetSpec) -> np.ndarray:
 
 def load_array(path: Path) -> np.ndarray:
     """The float32 array in an npy file, without executing anything. Raises ValueError, naming the file, for others."""
-    if not path.is_file():
-        raise ValueError(f"there is no {path}")
-    try:
-        array = np.load(path, allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ValueError("it is an archive of arrays")
-        return array.astype(np.float32, copy=False)
-    except Exception as error:  # damaged bytes make numpy fail in every way there is
-        # numpy would advise to run what is in the file
-        reason = "it holds Python objects, no numbers" if "pickle" in str(error) else error
-        raise ValueError(f"{path} is no readable npy file: {reason}") from error
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite then, as the file may hold it anyway
+        return read_array(path).astype(np.float32, copy=False)
 
 
 def read_captions(path: Path, fps: float, frames: int) -> dict[tuple[int, int], list[Caption]]:
     """Captions by the stretch (first frame, last frame + 1) they describe. Raises OSError, and ValueError for lines
     of another form."""
     stretches = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name} is no text: {error}") from error
+    for line in lines:
         if not line.strip():
             continue
         fields = line.strip().split("#")
         if len(fields) != 4:
             raise ValueError(f"{path.name} has a line that is not caption#tokens#start#end: {line[:60]!r}")
         start, end = (0.0 if math.isnan(value) else value for value in map(float, fields[2:]))
-        if math.isinf(start) or math.isinf(end):
+        if math.isinf(start * fps) or math.isinf(end * fps):
             raise ValueError(f"{path.name} has an infinite time: {line[:60]!r}")
         whole = start == 0.0 and end == 0.0
         stretch = (0, frames) if whole else (max(int(start * fps), 0), min(int(end * fps), frames))

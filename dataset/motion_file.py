@@ -44,7 +44,9 @@ class MotionFile:
 def motion_paths(path: Path) -> list[Path]:
     """The file, or those of a folder that may be motions, by name. Raises ValueError where there is none."""
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        # a dot before the name: what a run that was killed was writing (utils/files.py), or another system's own
+        files = (file for file in path.iterdir() if not file.name.startswith("."))
+        found = sorted(file for file in files if file.suffix.lower() in SUFFIXES)
         if not found:
             raise ValueError(f"there is no .npy or .bvh file in {path}")
         return found

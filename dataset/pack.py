@@ -1,11 +1,13 @@
 """A split as one memory-mapped array beside the data, so that a start opens two files and not two for every clip.
 
     FOLDER/.packed/SPLIT.KEY.f32     [frames, D] float32, the motions one after another
-    FOLDER/.packed/SPLIT.KEY.json    what lies where: the reader's own, with the number of "frames"
+    FOLDER/.packed/SPLIT.KEY.json    what lies where: the reader's own, with the number of "frames"; before it the
+                                     checksum of its bytes, as a line of its own
 
 KEY stands for the names, sizes and times of the files that went in: a folder that changed asks for another pack. Each
 file appears whole or not at all, the index last, so processes that pack at once write the same files twice, no worse.
-A pack may be removed at any time: the next start writes it again.
+A pack may be removed at any time, and its index damaged: the next start writes it again. The array has no checksum, for
+all of it would have to be read; it must have the right size.
 """
 
 import glob
@@ -13,6 +15,7 @@ import hashlib
 import json
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -42,7 +45,10 @@ def open_pack(folder: Path, split: str, key: str, dim: int) -> tuple[np.ndarray,
     """The array [frames, D] and the index of a pack; None where there is none, or a damaged one."""
     data, index_path = _paths(folder, split, key)
     try:
-        index = json.loads(index_path.read_bytes())
+        checksum, _, content = index_path.read_bytes().partition(b"\n")
+        if checksum != _checksum(content):
+            return None
+        index = json.loads(content)
         frames = index["frames"]
         if data.stat().st_size != frames * dim * np.float32().itemsize:
             return None
@@ -67,9 +73,14 @@ def write_pack(folder: Path, split: str, key: str, fill: Callable[[BinaryIO], di
             index.update(fill(file))
 
     write_whole(data, write)
-    write_text(index_path, json.dumps(index, ensure_ascii=False))
+    content = json.dumps(index, ensure_ascii=False)
+    write_text(index_path, f"{_checksum(content.encode()).decode()}\n{content}")
     time.sleep(TICK)  # whoever changes a file from now on gives it another time than the one in the key
     _remove_others(data.parent, split, key)
+
+
+def _checksum(content: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(content)
 
 
 def _paths(folder: Path, split: str, key: str) -> tuple[Path, Path]:

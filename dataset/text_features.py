@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from models.text_encoder import TextFeatures
+from utils.arrays import read_array
 from utils.files import write_whole
 
 
@@ -48,12 +49,33 @@ def text_table(
     key = hashlib.sha256("\n".join([encoder.source, *texts]).encode()).hexdigest()[:16]
     path = Path(folder) / f"{encoder.kind}{'_padded' if padding else ''}_{key}"
     files = {name: Path(f"{path}_{name}.npy") for name in ("sentences", "words", "ends")}
-    if not all(file.is_file() for file in files.values()):
+    loaded = _load(files, len(texts))
+    if loaded is None:
         arrays = _compute(encoder, texts, batch, padding)
         for name, array in arrays.items():
             write_whole(files[name], lambda temporary, x=array: np.save(temporary, x))
-    loaded = {name: np.load(file, mmap_mode="r", allow_pickle=False) for name, file in files.items()}
+        loaded = _load(files, len(texts))
+    if loaded is None:
+        raise ValueError(f"{path}_*.npy were damaged while they were read: run this again")
     return TextTable(texts, **loaded, device=device)
+
+
+def _load(files: dict[str, Path], texts: int) -> dict[str, np.ndarray] | None:
+    """The arrays of a table of so many texts; None where a file is not there, or they do not belong together.
+
+    There is no checksum of the vectors: all of them would have to be read.
+    """
+    try:
+        found = {name: read_array(file, mmap_mode="r") for name, file in files.items()}
+    except ValueError:
+        return None
+    sentences, words, ends = (found[name] for name in ("sentences", "words", "ends"))
+    if not (sentences.dtype == words.dtype == np.float16 and ends.dtype.kind == "i"):
+        return None
+    if [array.ndim for array in (sentences, words, ends)] != [2, 2, 1] or not len(sentences) == len(ends) == texts:
+        return None
+    lasting = np.diff(ends, prepend=0)  # words of each text
+    return found if (lasting > 0).all() and ends[-1] == len(words) else None
 
 
 def _compute(encoder, texts: list[str], batch: int, padding: bool) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tqdm import tqdm
 from dataset.humanml import Clip
 from models.ids import make_rows, pad_id
 from models.vqvae import VQVAE
+from utils.arrays import read_array
 from utils.files import write_text, write_whole
 
 POOL = 8  # batches
@@ -49,31 +51,43 @@ def encode_clips(model: VQVAE, clips: list[Clip], device: torch.device, batch: i
 def codebook_tokens(model: VQVAE, clips: list[Clip], checkpoint: str | Path, device: torch.device) -> list[Tensor]:
     """Ids of every clip, from the files codebook/NAME.npy beside the tokenizer's checkpoint.
 
-    What is not there yet is encoded and written; another checkpoint, or other motion under a name, makes its file anew.
+    What is not there yet is encoded and written; another checkpoint, other motion under a name, or other ids than were
+    written make the file anew.
     """
     folder = Path(checkpoint).parent / "codebook"
     model_digest = hashlib.sha256(Path(checkpoint).read_bytes()).digest()
-    keys = {clip.name: _key(model_digest, clip) for clip in clips}
     index = folder / "index.json"
-    known = json.loads(index.read_text()) if index.is_file() else {}
+    known = _read_index(index)
     found: dict[str, Tensor] = {}
     for clip in clips:
-        path = folder / f"{clip.name}.npy"
-        if known.get(clip.name) == keys[clip.name] and path.is_file():
-            found[clip.name] = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.int64))
+        with suppress(ValueError):  # a file that is not there, or damaged, is written again
+            ids = torch.from_numpy(read_array(folder / f"{clip.name}.npy").astype(np.int64))
+            if known.get(clip.name) == _key(model_digest, clip, ids):
+                found[clip.name] = ids
     missing = [clip for clip in clips if clip.name not in found]
     for clip, ids in zip(missing, encode_clips(model, missing, device)):
         found[clip.name] = ids
         write_whole(folder / f"{clip.name}.npy", lambda path, x=ids: np.save(path, x.numpy().astype(np.int32)))
     if missing:  # the index is written last: a file that it does not name is written again
-        write_text(index, json.dumps({**known, **{clip.name: keys[clip.name] for clip in missing}}))
+        new = {clip.name: _key(model_digest, clip, found[clip.name]) for clip in missing}
+        write_text(index, json.dumps({**known, **new}))
     return [found[clip.name] for clip in clips]
 
 
-def _key(model_digest: bytes, clip: Clip) -> str:
-    """Changes with the tokenizer and with the clip's motion."""
-    checksum = zlib.crc32(np.ascontiguousarray(clip.motion))
-    return hashlib.blake2b(model_digest + checksum.to_bytes(4, "little"), digest_size=8).hexdigest()
+def _read_index(path: Path) -> dict[str, str]:
+    """Keys by name; none where the index is not there, or damaged."""
+    try:
+        known = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _key(model_digest: bytes, clip: Clip, ids: Tensor) -> str:
+    """Changes with the tokenizer, with the clip's motion, and with the ids: two tokenizers may share the folder, and a
+    run that was killed leaves ids of the one in an index of the other."""
+    checksums = [zlib.crc32(np.ascontiguousarray(array)) for array in (clip.motion, ids.numpy())]
+    return hashlib.blake2b(model_digest + repr((checksums, ids.shape)).encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)

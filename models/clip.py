@@ -6,6 +6,10 @@ the released transformers were trained on the word vectors that come of this (sp
 """
 
 import gzip
+import io
+import math
+import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,12 @@ from torch import Tensor, nn
 
 from models.ids import length_mask
 from models.text_encoder import TextFeatures
+from utils.pickles import check_pickle
 
+STORAGES = {
+    "HalfStorage": torch.float16, "FloatStorage": torch.float32, "DoubleStorage": torch.float64,
+    "IntStorage": torch.int32, "LongStorage": torch.int64, "BoolStorage": torch.bool, "BFloat16Storage": torch.bfloat16,
+}  # fmt: skip
 VIT_B_32 = "openai/clip-vit-base-patch32"
 MERGES_FILE = "bpe_simple_vocab_16e6.txt.gz"  # of OpenAI's package, for a ViT-B-32.pt without a tokenizer
 HOW_TO_GET = (
@@ -112,12 +121,12 @@ def _from_transformers(source: str) -> tuple[nn.Module, Any]:
 
 
 def _from_openai(path: Path) -> tuple[nn.Module, Any]:
-    """Text tower and tokenizer from OpenAI's file, a TorchScript archive (whose code is never called)."""
+    """Text tower and tokenizer from OpenAI's file, a TorchScript archive."""
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
     if not path.is_file():
         raise ValueError(f"there is no {path}")
-    state = torch.jit.load(str(path), map_location="cpu").state_dict()
+    state = torchscript_weights(path)
     vocabulary, width = state["token_embedding.weight"].shape
     layers = len({name.split(".")[2] for name in state if name.startswith("transformer.resblocks.")})
     config = CLIPTextConfig(
@@ -132,6 +141,71 @@ def _from_openai(path: Path) -> tuple[nn.Module, Any]:
     if merges.is_file():
         return tower, CLIPTokenizer(*openai_vocabulary(merges, vocabulary))
     return tower, CLIPTokenizer.from_pretrained(VIT_B_32)
+
+
+class _Module(dict):
+    """Stands for every class of an archive: what an object of it holds, by name."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.update(state)
+
+
+class _WeightsUnpickler(pickle.Unpickler):
+    """The modules of a TorchScript archive as dicts with tensors in them; nothing else in a pickle is found."""
+
+    def __init__(self, archive: zipfile.ZipFile, top: str):
+        content = archive.read(f"{top}/data.pkl")
+        check_pickle(content)
+        super().__init__(io.BytesIO(content))
+        self.archive, self.top = archive, top
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("__torch__"):
+            return _Module
+        if module == "torch" and name in STORAGES:
+            return STORAGES[name]
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _tensor
+        if (module, name) == ("collections", "OrderedDict"):
+            return dict
+        if module == "torch.jit._pickle":  # of attributes that are lists
+            return lambda value, *kind: value
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+    def persistent_load(self, key: tuple) -> Tensor:
+        _, dtype, name, _, _ = key
+        member = self.archive.getinfo(f"{self.top}/data/{name}")
+        if member.compress_type != zipfile.ZIP_STORED:
+            raise pickle.UnpicklingError("its weights are packed, which torch does not do")
+        content = self.archive.read(member)
+        return torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
+
+
+def _tensor(storage: Tensor, offset: int, size: tuple, stride: tuple, *_: Any) -> Tensor:
+    if math.prod(size) > len(storage):  # one number seen a million times
+        raise pickle.UnpicklingError("a tensor is larger than what it is made of")
+    return storage.as_strided(size, stride, offset)
+
+
+def torchscript_weights(path: Path) -> dict[str, Tensor]:
+    """Parameters and buffers by name in a TorchScript archive.
+
+    Not by torch.jit.load: that runs an archive's `__setstate__`, which can write files wherever it likes.
+    """
+    with zipfile.ZipFile(path) as archive:
+        top = next(name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl"))
+        root = _WeightsUnpickler(archive, top.removesuffix("/data.pkl")).load()
+    found = {}
+
+    def collect(module: _Module, prefix: str) -> None:
+        for name, value in module.items():
+            if isinstance(value, _Module):
+                collect(value, f"{prefix}{name}.")
+            elif isinstance(value, Tensor):
+                found[f"{prefix}{name}"] = value
+
+    collect(root, "")
+    return found
 
 
 def openai_state(state: dict[str, Tensor], layers: int) -> dict[str, Tensor]:

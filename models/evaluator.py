@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from models.ids import length_mask
-from utils.checkpoint import build_config, load_checkpoint, load_state
+from utils.checkpoint import build_config, load_checkpoint, load_state, reads_checkpoint
 
 CONTACTS = 4  # the last features, which the judge does not see
 FRAMES_PER_STEP = 4  # of the movement encoder, whatever the tokenizer's
@@ -174,6 +174,7 @@ def evaluator_checkpoint(model: Evaluator, dataset: str) -> dict:
     }  # fmt: skip
 
 
+@reads_checkpoint()
 def load_evaluator(
     path: str | Path, device: str | torch.device = "cpu", mean: Tensor | None = None, std: Tensor | None = None
 ) -> Evaluator:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.text_encoder import LearnedTextEncoder, build_text_encoder
-from utils.checkpoint import build_config, load_checkpoint, load_state
+from utils.checkpoint import build_config, load_checkpoint, load_state, reads_checkpoint
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def length_checkpoint(model: LengthModel, dataset: str) -> dict:
     }  # fmt: skip
 
 
+@reads_checkpoint()
 def load_length_model(path: str | Path, device: str | torch.device = "cpu") -> LengthModel:
     """A length model ready for use. Raises ValueError for a file that is none."""
     content = load_checkpoint(path)

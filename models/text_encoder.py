@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from models.ids import length_mask
 from models.transformer import Block, check_heads, sinusoids
-from utils.checkpoint import build_config, load_state
+from utils.checkpoint import build_config, load_state, reads_checkpoint
 
 MAX_WORDS = 96
 NGRAM_LENGTHS = (3, 4, 5)
@@ -159,6 +159,7 @@ class LearnedTextEncoder(nn.Module):
         }  # fmt: skip
 
 
+@reads_checkpoint(position=1)
 def build_text_encoder(content: dict | None, path: str | Path, clip_model: str | None = None) -> nn.Module:
     """The encoder that a checkpoint describes; none at all, as in the released ones, means CLIP.
 

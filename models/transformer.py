@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.ids import SPECIAL_IDS, pad_id, predicted
-from utils.checkpoint import build_config, load_checkpoint, load_state
+from utils.checkpoint import build_config, load_checkpoint, load_state, reads_checkpoint
 
 
 @dataclass(frozen=True)
@@ -223,6 +223,7 @@ def transformer_checkpoint(model: MaskedTransformer, text: dict, dataset: str) -
     return {"trans": model.state_dict(), "config": asdict(model.config), "text": text, "dataset": dataset}
 
 
+@reads_checkpoint()
 def load_stage2(path: str | Path, device: str | torch.device = "cpu") -> Stage2:
     """A transformer ready for use, from a checkpoint of ours or of the published layout (spec/model.md 5).
 

@@ -15,7 +15,7 @@ from dataset.spec import DatasetSpec, spec_of_width
 from models.encdec import ConvConfig, Decoder, Encoder
 from models.ids import length_mask, pad_id, token_count
 from models.quantize import Quantizer
-from utils.checkpoint import build_config, load_checkpoint, load_state
+from utils.checkpoint import build_config, load_checkpoint, load_state, reads_checkpoint
 
 
 @dataclass(frozen=True)
@@ -241,6 +241,7 @@ def vqvae_checkpoint(model: VQVAE, dataset: str) -> dict:
     }  # fmt: skip
 
 
+@reads_checkpoint()
 def load_vqvae(
     path: str | Path, device: str | torch.device = "cpu", mean: Tensor | None = None, std: Tensor | None = None
 ) -> VQVAE:

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,25 +54,38 @@ class KillOptions:
     seed: int = flag(0, "of the moments")
 
 
-def begin(script, flags: list) -> int:
-    """Process id of a script's `main`, run in a copy of this process: what it imports is there already."""
+def begin(work: Callable[[], None]) -> int:
+    """Process id of a copy of this process that does `work`: what it imports is there already."""
     pid = os.fork()
     if pid:
         return pid
     status = 1
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        run_script(script, *flags)
+        work()
         status = 0
     except SystemExit as ended:
-        status = ended.code
+        status = ended.code if isinstance(ended.code, int) else print(ended.code, file=sys.stderr) or 1
     except BaseException:
         traceback.print_exc()
     os._exit(status)
 
 
+def ended_within(pid: int, seconds: float) -> int | None:
+    """What a process says that ends by itself; after so many seconds it gets SIGKILL: None."""
+    until = time.time() + seconds
+    while time.time() < until:
+        time.sleep(0.005)
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return status
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return None
+
+
 def finish(script, flags: list) -> None:
-    _, status = os.waitpid(begin(script, flags), 0)
+    status = ended_within(begin(lambda: run_script(script, *flags)), float("inf"))
     if status:
         sys.exit(f"{script.__name__} ended with status {status}")
 
@@ -122,15 +136,9 @@ def kill_and_resume(script, flags: list, folder: Path, kills: int, longest: floa
     finish(script, [*flags, "--exp-name", "alone"])
     moments, differ, used, ends, steps = random.Random(seed), [], 0, 0, []
     while True:
-        pid = begin(script, [*flags, "--exp-name", "killed", "--resume"])
-        alive = time.time() + moments.uniform(0, longest) if used < kills else float("inf")
-        ended, status = 0, 0
-        while not ended and time.time() < alive:
-            time.sleep(0.005)
-            ended, status = os.waitpid(pid, os.WNOHANG)
-        if not ended:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+        pid = begin(lambda: run_script(script, *flags, "--exp-name", "killed", "--resume"))
+        status = ended_within(pid, moments.uniform(0, longest) if used < kills else float("inf"))
+        if status is None:
             used += 1
             state = folder / "killed/state.pth"
             steps.append(load_checkpoint(state)["step"] if state.exists() else 0)  # whole at any moment

@@ -21,7 +21,7 @@ from PIL import Image
 
 import demo
 from dataset.spec import BANDAI, KIT
-from models.pipeline import PRETRAINED, MotionPipeline
+from models.pipeline import GUIDANCE, PRETRAINED, UPPER_GUIDANCE, MotionPipeline
 from models.upper_body import load_upper_body
 from tests.browser import CHROMIUM, Browser
 from tests.conftest import ROOT
@@ -119,6 +119,19 @@ def joints(frames=60):
 # --- What it makes
 
 
+def test_guidance_is_the_models_own_unless_someone_sets_one(page):
+    """The upper body's is not the whole body's."""
+    source = page.upload("a.npy", npy(joints()))[0]["motion"]
+
+    def made(**how):
+        (motion,) = page.make("/api/upper", {"motion": source, "text": WAVE, **how})
+        return read_joints(page, motion)
+
+    usual = made()
+    assert np.array_equal(usual, made(guidance=None)) and np.array_equal(usual, made(guidance=UPPER_GUIDANCE))
+    assert not np.allclose(usual, made(guidance=GUIDANCE), atol=1e-3)
+
+
 def test_text(page):
     motions = page.make("/api/text", {"texts": [WALK, f"  {WAVE} ", " "], "length": 24, "seed": 3})
     assert [(m["title"], m["frames"], m["fps"]) for m in motions] == [(WALK, 24, 20.0), (WAVE, 24, 20.0)]
@@ -204,7 +217,8 @@ def test_the_page_needs_no_network(page):
         ({"texts": ["a"], "length": "8"}, "whole number"), ({"texts": ["a"], "seed": -1}, "the seed"),
         ({"texts": ["a"], "seed": 10**30}, "the seed"), ({"texts": ["a"], "temperature": -1}, "temperature"),
         (b'{"texts": ["a"], "temperature": NaN}', "temperature"), ({"texts": ["a"], "guidance": 1e9}, "guidance"),
-        ({"texts": ["a"], "guidance": None}, "guidance"), (b'{"seed": ' + b"9" * 5000 + b"}", "no JSON"),
+        ({"texts": ["a"], "guidance": "2"}, "guidance"), ({"texts": ["a"], "temperature": None}, "temperature"),
+        (b'{"seed": ' + b"9" * 5000 + b"}", "no JSON"),
     ],
 )  # fmt: skip
 def test_texts_that_are_refused(page, asked, message):

@@ -1,15 +1,18 @@
 """Reading and writing checkpoint files. Nothing in a file is ever executed: only tensors and plain values load."""
 
+import functools
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import nn
 
-from utils.files import write_whole
+from utils.files import check_zip, write_whole
 
 Config = TypeVar("Config")
+Load = TypeVar("Load", bound=Callable)
 STATISTICS = ("mean", "std", "mean_upper", "std_upper")  # a tokenizer's
 
 
@@ -23,6 +26,9 @@ def load_checkpoint(path: str | Path) -> dict:
             warnings.simplefilter(
                 "ignore"
             )  # what torch has to say of strange files is in the error, or does not matter
+            with open(path, "rb") as file:
+                if file.read(4) == b"PK\x03\x04":  # torch before 1.6 wrote no zip, and no sums
+                    check_zip(file)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make torch fail in every way there is
         reason = str(error).strip().split("\n")[0]
@@ -35,6 +41,34 @@ def load_checkpoint(path: str | Path) -> dict:
 def save_checkpoint(path: str | Path, content: dict) -> None:
     """Write a checkpoint whole or not at all."""
     write_whole(path, lambda temporary: torch.save(content, temporary))
+
+
+def reads_checkpoint(position: int = 0) -> Callable[[Load], Load]:
+    """For functions that make a network of what a file says, whose path is their argument at `position`.
+
+    Numbers and names that no version of ours would have written make a network fail in every way there is: all of them
+    are a ValueError that names the file.
+    """
+
+    def decorate(load: Load) -> Load:
+        @functools.wraps(load)
+        def loaded(*given, **named):
+            path = given[position] if position < len(given) else named["path"]
+            try:
+                return load(*given, **named)
+            except torch.OutOfMemoryError:
+                raise
+            except ValueError as error:
+                if str(path) in str(error):
+                    raise
+                raise ValueError(f"{path} cannot be used: {error}") from error
+            except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+                reason = str(error).strip().split("\n")[0]
+                raise ValueError(f"{path} cannot be used, it was written by another version: {reason}") from error
+
+        return loaded
+
+    return decorate
 
 
 def build_config(cls: type[Config], values: dict | None, path: str | Path) -> Config:

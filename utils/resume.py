@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.checkpoint import load_checkpoint, reads_checkpoint, save_checkpoint
 from utils.processes import of_all, rank_here, wait_for_all
 from utils.runtime import Run
 
@@ -32,6 +32,7 @@ def save_state(run: Run, step: int, content: dict) -> None:
     wait_for_all()
 
 
+@reads_checkpoint()
 def read_state(folder: str | Path, options: Any) -> dict | None:
     """The last state of the run in a folder, None where it has none.
 
@@ -41,7 +42,8 @@ def read_state(folder: str | Path, options: Any) -> dict | None:
     if not path.is_file():
         return None
     state = load_checkpoint(path)
-    if not {"step", "options", "random", "logs"} <= state.keys():
+    kinds = {"step": int, "options": dict, "random": list, "logs": dict}
+    if not all(isinstance(state.get(name), kind) for name, kind in kinds.items()):
         raise ValueError(f"{path} is no state of a training run")
     now = dataclasses.asdict(options)
     free = FREE - {"total_iter"} if now.get("cosine") else FREE  # a cosine ends where the run does
@@ -49,7 +51,8 @@ def read_state(folder: str | Path, options: Any) -> dict | None:
         if name in state["options"] and _plain(state["options"][name]) != _plain(now[name]):
             flag = "--" + name.replace("_", "-")
             raise ValueError(
-                f"--resume goes on with the run as it was begun: {flag} was {state['options'][name]}, not {now[name]}"
+                f"--resume goes on with the run in {folder} as it was begun: {flag} was {state['options'][name]}, "
+                f"not {now[name]}"
             )
     return state
 

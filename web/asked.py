@@ -13,7 +13,7 @@ from options.prompts import check_text
 MOST_TEXTS = 8
 LONGEST_EDIT = 60.0  # seconds of an uploaded motion
 SEEDS = 2**31
-NUMBERS = {"temperature": (0.0, 3.0, 1.0), "guidance": (0.0, 10.0, 2.0)}  # least, most, usual
+NUMBERS = {"temperature": (0.0, 3.0, 1.0), "guidance": (0.0, 10.0, None)}  # least, most, usual: None is the model's own
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,16 @@ class Sampling:
 
     seed: int
     temperature: float
-    guidance: float
+    guidance: float | None  # None as is usual for the model: the upper body's is led more strongly
 
     @classmethod
     def read(cls, given: dict[str, Any]) -> "Sampling":
         seed = _whole(given.get("seed", 0), "the seed", 0, SEEDS - 1)
-        return cls(seed, *(_number(given.get(name, usual), name, *ends) for name, (*ends, usual) in NUMBERS.items()))
+        found = {name: given.get(name, usual) for name, (*_, usual) in NUMBERS.items()}
+        for name, (least, most, usual) in NUMBERS.items():
+            if found[name] is not None or usual is not None:
+                found[name] = _number(found[name], name, least, most)
+        return cls(seed, **found)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ mirror image always share a split. What was written before is kept, so an interr
 """
 
 import argparse
-import lzma
 import math
+import multiprocessing
+import os
 import random
 import re
 import sys
 import tarfile
+import threading
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -26,9 +28,10 @@ from dataset.prepare import layout
 from dataset.prepare.captions import CONTENTS, STYLES, captions, mirror_caption, tag
 from dataset.prepare.resample import resample
 from dataset.spec import BANDAI
+from utils.arrays import read_array
 from utils.bvh import Bvh, joint_positions, parse_bvh
 from utils.errors import fail
-from utils.files import write_text, write_whole
+from utils.files import BROKEN_ARCHIVE, check_zip, write_text, write_whole
 from utils.motion import joints_to_features, mirror_joints
 
 NAME = re.compile(r"dataset-[12]_(?P<content>[a-z-]+)_(?P<style>[a-z-]+)_\d+")
@@ -59,22 +62,43 @@ def body_joints(bvh: Bvh) -> np.ndarray:
 
 
 def find_clips(source: Path) -> Iterator[tuple[str, str]]:
-    """(name, text) of every BVH file with a name of the dataset's in a folder, a tar or a zip; nothing is unpacked."""
+    """(name, text) of every BVH file with a name of the dataset's in a folder, a tar or a zip; nothing is unpacked.
+
+    Raises ValueError for what is none of these, and for an archive that is damaged, at its end at the latest.
+    """
     if source.is_dir():
         for path in sorted(source.rglob("*.bvh")):
             yield path.stem, path.read_text(errors="replace")
-    elif tarfile.is_tarfile(source):
-        with tarfile.open(source) as archive:
-            for member in archive:
-                if member.isfile() and member.name.endswith(".bvh"):
-                    yield Path(member.name).stem, archive.extractfile(member).read().decode(errors="replace")
-    elif zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as archive:
-            for name in archive.namelist():
-                if name.endswith(".bvh"):
-                    yield Path(name).stem, archive.read(name).decode(errors="replace")
-    else:
+        return
+    try:
+        reader = _of_tar if tarfile.is_tarfile(source) else _of_zip if zipfile.is_zipfile(source) else None
+        if reader:
+            yield from reader(source)
+    except (OSError, *BROKEN_ARCHIVE) as error:
+        raise ValueError(f"the archive {source} is damaged ({error}): fetch it again") from error
+    if not reader:
         raise ValueError(f"{source} is no folder, tar or zip archive")
+
+
+def _of_zip(source: Path) -> Iterator[tuple[str, str]]:
+    check_zip(source)  # members that its directory calls something else, too
+    with zipfile.ZipFile(source) as archive:
+        for name in archive.namelist():
+            if name.endswith(".bvh"):
+                yield Path(name).stem, archive.read(name).decode(errors="replace")
+
+
+def _of_tar(source: Path) -> Iterator[tuple[str, str]]:
+    with tarfile.open(source) as archive:
+        for member in archive:
+            if member.isfile() and member.name.endswith(".bvh"):
+                yield Path(member.name).stem, archive.extractfile(member).read().decode(errors="replace")
+        # tarfile takes a header that it cannot read for the end, and what is behind the end for nothing to look at
+        archive.fileobj.seek(archive.offset)
+        if archive.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise tarfile.ReadError("a header in it cannot be read")
+        while archive.fileobj.read(1 << 20):
+            pass  # to where the sums of compressed data are
 
 
 def prepare_clip(name: str, text: str, out: Path) -> str | None:
@@ -107,10 +131,23 @@ def write_captions(name: str, frames: int, count: int, out: Path) -> None:
     write_text(layout.text_path(out, f"M{name}"), "\n".join(mirrored) + "\n")
 
 
+def end_with_parent() -> None:
+    """In a process of the pool: end when the one that started it is gone, for a killed one cannot say goodbye."""
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def prepare(source: Path, out: Path) -> None:
     """The whole preparation; raises ValueError where the source holds no clip of the dataset."""
+    if not source.is_dir():  # all of an archive first: what is damaged must not be written, for it would be kept
+        for _ in tqdm(find_clips(source), desc="checking", unit="clip", disable=None):
+            pass
     broken, names = [], []
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(initializer=end_with_parent) as pool:
         jobs = {}
         for name, text in tqdm(find_clips(source), desc="reading", unit="clip", disable=None):
             labels = NAME.fullmatch(name)
@@ -139,7 +176,7 @@ def prepare(source: Path, out: Path) -> None:
     for clips in tqdm(by_content.values(), desc="captions", unit="content", disable=None):
         count = max(CAPTIONS_PER_CLIP, math.ceil(CAPTIONS_PER_CONTENT / len(clips)))
         for name in clips:
-            frames = len(np.load(layout.features_path(out, name), mmap_mode="r"))
+            frames = len(read_array(layout.features_path(out, name), mmap_mode="r"))
             write_captions(name, frames, count, out)
     splits = layout.split_clips(by_content)
     layout.write_statistics(out, splits["train"], BANDAI)
@@ -157,8 +194,6 @@ def main() -> None:
         fail(f"there is no {args.source}: fetch it with dataset/prepare/download_bandai.sh, or give --source")
     try:
         prepare(args.source, args.out)
-    except (EOFError, tarfile.TarError, lzma.LZMAError, zipfile.BadZipFile) as error:
-        fail(f"the archive {args.source} is damaged ({error}): fetch it again")
     except (ValueError, OSError) as error:
         fail(str(error))
 

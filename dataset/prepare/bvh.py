@@ -37,7 +37,6 @@ JointMap = dict[str, str | list]  # joint of the spec -> joint of the file, or [
 MAPS_FOLDER = Path(__file__).with_name("joint_maps")
 # "mixamorig:Hips", "mixamorig1_Hips" or "Character1:Hips" are all a Hips.
 NAMESPACE = re.compile(r"^(?:.*:)?(?:mixamorig\d*_)?")
-MAX_SECONDS = 3600  # of a file: one frame a minute would make twelve hundred of each
 METRES = {
     "metres": 1.0,
     "centimetres": 0.01,
@@ -156,8 +155,6 @@ def convert(
     """
     bvh = read_bvh(path)
     try:
-        if len(bvh.motion) * bvh.frame_time > MAX_SECONDS:
-            raise ValueError(f"it lasts {len(bvh.motion) * bvh.frame_time:.0f} s: at most {MAX_SECONDS} s can be used")
         skeleton, joint_map = ("mapped", joint_map) if joint_map else recognise(bvh)
         joints = body_joints(bvh, joint_map)
         unit = f"{scale} m a unit" if scale else guess_unit(joints)

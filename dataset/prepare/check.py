@@ -210,7 +210,8 @@ def check_contents(spec: DatasetSpec, folder: Path, splits: dict[str, list[str]]
     for kind, details in sorted(found.faults.items()):
         yield WRONG, f"{len(details):,} names: {kind}: {_some(details)}".replace(f"{folder}/", "")
     known = {name for names in splits.values() for name in names}
-    extra = sorted(path.stem for path in (folder / FEATURES).glob("*.npy") if path.stem not in known)
+    files = [path for path in (folder / FEATURES).glob("*.npy") if not path.name.startswith(".")]
+    extra = sorted(path.stem for path in files if path.stem not in known)
     if extra:
         yield NOTE, f"{len(extra):,} files of {FEATURES} are in no split: {_some(extra)}"
 

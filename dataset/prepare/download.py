@@ -8,7 +8,6 @@ where to put the file; the next run takes it from there. Downloads stay in outpu
 """
 
 import argparse
-import lzma
 import os
 import re
 import shutil
@@ -16,12 +15,11 @@ import stat
 import sys
 import textwrap
 import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from utils.errors import fail
-from utils.files import write_text, write_whole
+from utils.files import BROKEN_ARCHIVE, write_text, write_whole
 
 FOLDER = Path("output/download")
 RETRIES = 3  # of a transfer that breaks off; each goes on where the last one stopped
@@ -255,7 +253,7 @@ def unpack(entry: Download, path: Path) -> None:
                     print(f"kept {place}: it is not the size of the archive's file")
     except Unfinished as error:
         raise Unfinished(f"{path} is refused: {error} (the published file: {entry.page})") from error
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError) as error:
+    except BROKEN_ARCHIVE as error:
         raise Unfinished(f"{path} is damaged ({error}): remove it and run this again") from error
 
 

@@ -18,12 +18,10 @@ import argparse
 import contextlib
 import csv
 import io
-import lzma
 import shutil
 import sys
 import tarfile
 import zipfile
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +37,7 @@ from tqdm import tqdm
 from dataset.prepare import layout
 from dataset.spec import T2M
 from utils.errors import fail
-from utils.files import write_text, write_whole
+from utils.files import BROKEN_ARCHIVE, check_zip, write_text, write_whole
 from utils.motion import features_to_joints, joints_to_features, mirror_joints
 from utils.runtime import pick_device
 
@@ -68,8 +66,7 @@ SECONDS_CUT = {
 # +1) and left stays left. The exchange alone would have made mirror images. Columns: where x, y and z go.
 TO_Y_UP = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
 
-BROKEN_FILE = (ValueError, KeyError, OSError, EOFError, zlib.error, zipfile.BadZipFile)  # a file that is no motion
-BROKEN_ARCHIVE = (tarfile.TarError, lzma.LZMAError, EOFError, OSError, zlib.error)
+BROKEN_FILE = (*BROKEN_ARCHIVE, KeyError, OSError)  # a file that is no motion; an .npz is a zip
 
 
 @dataclass(frozen=True)
@@ -180,7 +177,7 @@ def find_sequences(
                         continue
                     if key := match((stem, *PurePosixPath(member.name).parts)):
                         yield key, f"{archive}: {member.name}", members.extractfile(member).read()
-        except BROKEN_ARCHIVE as error:
+        except (OSError, *BROKEN_ARCHIVE) as error:
             raise ValueError(f"the archive {archive} is damaged ({error}): fetch it again") from error
 
 
@@ -198,6 +195,7 @@ def read_sequence(data: bytes) -> Sequence:
     """An AMASS .npz thinned to 20 fps. Raises one of BROKEN_FILE for anything else."""
     if not data.startswith(b"PK"):
         raise ValueError("it is no .npz file")
+    check_zip(io.BytesIO(data))
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         rate_name = next((name for name in ("mocap_framerate", "mocap_frame_rate") if name in arrays), None)
         if missing := [name for name in ("poses", "trans", "betas", "gender") if name not in arrays]:
@@ -247,12 +245,13 @@ def load_body_model(path: Path, device: torch.device) -> smplx.SMPLH:
         "hands_componentsl", "hands_componentsr", "hands_meanl", "hands_meanr",
     )  # fmt: skip
     try:
+        check_zip(path)
         with np.load(path, allow_pickle=False) as arrays:
             data = Struct(**{name: arrays[name] for name in names})
         # smplx prints that there are fewer than 300 shape coefficients, which SMPL-H never has
         with contextlib.redirect_stdout(io.StringIO()):
             body = smplx.SMPLHLayer(str(path), data_struct=data, num_betas=NUM_BETAS, use_pca=False)
-    except (*BROKEN_FILE, AttributeError, TypeError, IndexError, RuntimeError) as error:
+    except (*BROKEN_FILE, AttributeError, TypeError, IndexError) as error:
         raise ValueError(f"{path} is not an SMPL-H model in .npz form: {error}") from error
     if body.J_regressor.shape[0] != POSE_DIM // 3:
         raise ValueError(f"{path} is no SMPL-H model: it has {body.J_regressor.shape[0]} joints, not {POSE_DIM // 3}")
@@ -367,16 +366,20 @@ def copy_texts(texts: Path, out: Path) -> None:
                 write_whole(target, lambda temporary, source=path: shutil.copyfile(source, temporary))
             found += 1
     elif zipfile.is_zipfile(texts):
-        with zipfile.ZipFile(texts) as archive:
-            for entry in tqdm(archive.namelist(), desc="texts", unit="file", disable=None):
-                name = PurePosixPath(entry).name  # without folders: an archive writes nowhere else
-                if not name.endswith(".txt") or name.startswith("."):
-                    continue
-                target = layout.text_path(out, name.removesuffix(".txt"))
-                if not target.exists():
-                    data = archive.read(entry)
-                    write_whole(target, lambda temporary, data=data: temporary.write_bytes(data))
-                found += 1
+        try:
+            check_zip(texts)
+            with zipfile.ZipFile(texts) as archive:
+                for entry in tqdm(archive.namelist(), desc="texts", unit="file", disable=None):
+                    name = PurePosixPath(entry).name  # without folders: an archive writes nowhere else
+                    if not name.endswith(".txt") or name.startswith("."):
+                        continue
+                    target = layout.text_path(out, name.removesuffix(".txt"))
+                    if not target.exists():
+                        data = archive.read(entry)
+                        write_whole(target, lambda temporary, data=data: temporary.write_bytes(data))
+                    found += 1
+        except BROKEN_ARCHIVE as error:
+            raise ValueError(f"{texts} is damaged ({error}): fetch it again") from error
     else:
         raise ValueError(f"{texts} is no folder or zip with HumanML3D's texts")
     if not found:
@@ -451,8 +454,6 @@ def main() -> None:
         prepare(args.amass, args.body_model, args.index, args.texts, args.splits, args.humanact12, args.out, device)
     except (ValueError, OSError) as error:
         fail(str(error))
-    except (zipfile.BadZipFile, zlib.error) as error:
-        fail(f"{args.texts} is damaged ({error}): fetch it again")
 
 
 if __name__ == "__main__":

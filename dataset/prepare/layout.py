@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dataset.spec import DatasetSpec
+from utils.arrays import read_array
 from utils.files import write_text, write_whole
 
 FEATURES, TEXTS = "new_joint_vecs", "texts"
@@ -37,7 +38,7 @@ def write_statistics(folder: Path, names: list[str], spec: DatasetSpec) -> None:
     """Mean.npy and Std.npy over all frames of `names`; features of one group share its mean standard deviation."""
     total, squares, frames = np.zeros(spec.dim), np.zeros(spec.dim), 0
     for name in tqdm(names, desc="statistics", unit="clip", disable=None):
-        features = np.load(features_path(folder, name)).astype(np.float64)
+        features = read_array(features_path(folder, name)).astype(np.float64)
         total += features.sum(axis=0)
         squares += (features**2).sum(axis=0)
         frames += len(features)

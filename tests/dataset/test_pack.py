@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -140,6 +141,11 @@ def test_a_pack_moves_with_its_folder(folder, tmp_path, count_packing, capfd):
     assert str(folder) not in capfd.readouterr().err
 
 
+def checked(content):
+    """An index with the checksum that belongs to it."""
+    return f"{zlib.crc32(content.encode()):08x}\n{content}"
+
+
 DAMAGES = {
     "no array": lambda data, index: data.unlink(),
     "a short array": lambda data, index: data.write_bytes(data.read_bytes()[:-4]),
@@ -147,8 +153,9 @@ DAMAGES = {
     "an empty array": lambda data, index: data.write_bytes(b""),
     "no index": lambda data, index: index.unlink(),
     "half an index": lambda data, index: index.write_bytes(index.read_bytes()[:100]),
-    "an index of something else": lambda data, index: index.write_text("[1]"),
-    "an index without frames": lambda data, index: index.write_text("{}"),
+    "a changed index": lambda data, index: index.write_text(index.read_text().replace("a man walks", "a man talks")),
+    "an index of something else": lambda data, index: index.write_text(checked("[1]")),
+    "an index without frames": lambda data, index: index.write_text(checked("{}")),
 }
 
 
@@ -260,7 +267,8 @@ def test_write_and_open(tmp_path):
     write_pack(tmp_path, "train", "00", fill)
     found, index = open_pack(tmp_path, "train", "00", 3)
     np.testing.assert_array_equal(found, motion)
-    assert index == {"frames": 4, "clips": ["é"]} == json.loads((tmp_path / PACKED / "train.00.json").read_text())
+    _, content = (tmp_path / PACKED / "train.00.json").read_text().split("\n")
+    assert index == {"frames": 4, "clips": ["é"]} == json.loads(content)
     assert open_pack(tmp_path, "train", "00", 4) is None
     with pytest.raises(OSError):
         write_pack(tmp_path / PACKED / "train.00.json", "train", "00", fill)

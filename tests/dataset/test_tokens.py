@@ -129,6 +129,22 @@ def test_clips_that_are_new_join_the_others(exported):
     assert encoded == [] and same(found, expected)
 
 
+def test_a_killed_export_of_another_tokenizer_leaves_no_foreign_ids(exported):
+    """Two checkpoints of one folder share its codebook: some files are the other's, the index is still this one's."""
+    export, folder, checkpoint = exported
+    clips = make_clips([64, 41, 60])
+    first, _ = export(clips)
+    mine = checkpoint.read_bytes(), (folder / "index.json").read_bytes()
+    other = tiny_vq(seed=1)
+    save_checkpoint(checkpoint, vqvae_checkpoint(other, BANDAI.name))
+    foreign, _ = export(clips, other)
+    assert not torch.equal(foreign[1], first[1]), "the control: they do differ"
+    checkpoint.write_bytes(mine[0])
+    (folder / "index.json").write_bytes(mine[1])
+    found, encoded = export(clips)
+    assert same(found, first) and "clip1" in encoded
+
+
 def test_another_checkpoint_encodes_again(exported):
     export, _, checkpoint = exported
     clips = make_clips([64, 41, 60])
