@@ -178,11 +178,8 @@ def prepare(source: Path, out: Path) -> None:
         for name in clips:
             frames = len(read_array(layout.features_path(out, name), mmap_mode="r"))
             write_captions(name, frames, count, out)
-    splits = layout.split_clips(by_content)
-    layout.write_statistics(out, splits["train"], BANDAI)
-    layout.write_splits(out, splits)
-    counts = ", ".join(f"{len(clips)} {split}" for split, clips in splits.items())
-    print(f"{out}: {len(names)} clips, with mirror images {counts}; {len(broken)} broken files skipped")
+    found = layout.split_and_measure(out, by_content, BANDAI)
+    print(f"{out}: {found}; {len(broken)} broken files skipped")
 
 
 def main() -> None:

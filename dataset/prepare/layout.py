@@ -75,6 +75,16 @@ def split_clips(by_kind: dict[str, list[str]]) -> dict[str, list[str]]:
     return splits
 
 
+def split_and_measure(folder: Path, by_kind: dict[str, list[str]], spec: DatasetSpec) -> str:
+    """Write the split files and the statistics of clips that are there with their mirror images; how many there are, in
+    words."""
+    splits = split_clips(by_kind)
+    write_statistics(folder, splits["train"], spec)
+    write_splits(folder, splits)
+    counts = ", ".join(f"{len(names)} {split}" for split, names in splits.items())
+    return f"{sum(map(len, by_kind.values()))} clips, with mirror images {counts}"
+
+
 def sub_clips(seconds: float, longest: float) -> list[tuple[float, float]]:
     """Overlapping stretches of at most `longest` seconds that cover a clip too long to be used whole."""
     count = math.ceil((seconds - longest) / (longest / 2)) + 1

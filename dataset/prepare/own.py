@@ -101,11 +101,8 @@ def prepare(source: Path, out: Path, joint_map: JointMap | None, scale: float | 
         usable.append(name)
     if len(usable) < LEAST:
         raise ValueError(f"{source} has {len(usable)} BVH files with captions that can be used: {LEAST} are needed")
-    splits = layout.split_clips({"": usable})
-    layout.write_statistics(out, splits["train"], BANDAI)
-    layout.write_splits(out, splits)
-    counts = ", ".join(f"{len(names)} {split}" for split, names in splits.items())
-    print(f"{out}: {len(usable)} clips, with mirror images {counts}; {len(paths) - len(usable)} skipped")
+    found = layout.split_and_measure(out, {"": usable}, BANDAI)
+    print(f"{out}: {found}; {len(paths) - len(usable)} skipped")
 
 
 def main() -> None:

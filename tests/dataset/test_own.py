@@ -1,7 +1,5 @@
 """One's own BVH files and captions to a folder to train on."""
 
-import sys
-
 import numpy as np
 import pytest
 
@@ -11,6 +9,7 @@ from dataset.prepare.layout import features_path, text_path
 from dataset.spec import BANDAI, T2M
 from tests.dataset.test_prepare_bvh import mixamo_text
 from tests.motions import walking
+from tests.tiny import refusal, run_script
 from utils.motion import features_to_joints, mirror_joints
 
 
@@ -23,21 +22,6 @@ def write(folder, name, captions="a man walks to the left\n", frames=60, **how):
     return path
 
 
-def run(*words):
-    argv, sys.argv = sys.argv, ["own", *map(str, words)]
-    try:
-        own.main()
-    finally:
-        sys.argv = argv
-
-
-def refused(capsys, *words):
-    with pytest.raises(SystemExit) as caught:
-        run(*words)
-    assert caught.value.code == 2
-    return capsys.readouterr().err
-
-
 @pytest.fixture
 def clips(tmp_path):
     for i in range(12):
@@ -46,7 +30,7 @@ def clips(tmp_path):
 
 
 def test_what_is_written_can_be_trained_on(clips, tmp_path):
-    run(clips, "--out", tmp_path / "out")
+    run_script(own, clips, "--out", tmp_path / "out")
     splits = {split: split_names(tmp_path / "out", split) for split in ("train", "val", "test")}
     assert {split: len(names) for split, names in splits.items()} == {"train": 20, "val": 2, "test": 2}
     for names in splits.values():  # a clip and its mirror image share a split
@@ -67,7 +51,7 @@ def test_what_is_written_can_be_trained_on(clips, tmp_path):
 def test_captions_of_stretches_and_of_long_clips(clips, tmp_path):
     write(clips, "parts", "a man walks#0.5#2.75\n\nhe goes on walking # 2 # 5.5\n", frames=120)
     write(clips, "long", "a man walks on and on", frames=400)
-    run(clips, "--out", tmp_path)
+    run_script(own, clips, "--out", tmp_path)
     assert text_path(tmp_path, "parts").read_text().splitlines() == [
         "a man walks#a/DET man/NOUN walk/VERB#0.5#2.8", "he goes on walking#he/PRON go/VERB on/ADP walk/VERB#2.0#5.5",
     ]  # fmt: skip
@@ -85,7 +69,7 @@ def test_what_cannot_be_used_is_named_and_the_rest_is(clips, tmp_path, capsys):
     write(clips, "binary").with_suffix(".txt").write_bytes(b"a \xff walk")
     (clips / "broken.bvh").write_text("HIERARCHY")
     (clips / "broken.txt").write_text("walks")
-    run(clips, "--out", tmp_path)
+    run_script(own, clips, "--out", tmp_path)
     printed = capsys.readouterr()
     for name in ("silent", "empty", "short", "odd", "late", "binary", "broken"):
         assert sum(line.startswith("skipped") and name in line for line in printed.err.splitlines()) == 1
@@ -94,11 +78,11 @@ def test_what_cannot_be_used_is_named_and_the_rest_is(clips, tmp_path, capsys):
 
 
 def test_what_ends_it(clips, tmp_path, capsys):
-    assert "there is no folder" in refused(capsys, tmp_path / "nowhere")
+    assert "there is no folder" in refusal(capsys, own, tmp_path / "nowhere")
     write(clips, "day 0/Mwalk 0")
     write(clips, "Mday_0_walk_2")
-    assert "rename one" in refused(capsys, clips, "--out", tmp_path)
+    assert "rename one" in refusal(capsys, own, clips, "--out", tmp_path)
     few = tmp_path / "few"
     write(few, "walk")
-    assert "10 are needed" in refused(capsys, few, "--out", tmp_path)
-    assert "--scale" in refused(capsys, few, "--scale", "0")
+    assert "10 are needed" in refusal(capsys, own, few, "--out", tmp_path)
+    assert "--scale" in refusal(capsys, own, few, "--scale", "0")
