@@ -18,13 +18,12 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from dataset.augment import retimed_clips, shifted_clips
 from dataset.balance import balancing_weights
 from dataset.humanml import Clip, dataset_folder, read_split
 from dataset.normalizer import published_statistics
 from dataset.spec import get_spec
 from dataset.text_features import text_table
-from dataset.tokens import TokenRows, codebook_tokens
+from dataset.tokens import TokenRows, codebook_tokens, shifted_clips
 from models.clip import load_clip
 from models.ids import length_mask, mask_id, predicted, with_predicted
 from models.judge import load_validation, made_motions
@@ -138,7 +137,7 @@ def main() -> None:
         run_folder = f"{options.out_dir}/{options.exp_name}"
         resumed = read_state(run_folder, options) if options.resume else None
         run = Run(run_folder, options, resumed)
-        clips["train"] = shifted_clips(retimed_clips(clips["train"], options.tempos, spec), options.shifts)
+        clips["train"] = shifted_clips(clips["train"], options.shifts)
         ids = {split: codebook_tokens(tokenizer, clips[split], vq_path, device) for split in clips}
         idle_weights = not model.cross_att  # then nothing reads the words
         fabric = launch(device, options.device, options.processes, options.batch_size, idle_weights)

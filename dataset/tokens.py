@@ -8,7 +8,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,18 @@ from utils.files import write_text, write_whole
 POOL = 8  # batches
 # Clips encoded at once. On a CPU more are slower: what passes between layers no longer fits its caches.
 CLIPS_ON_CPU, CLIPS_ON_GPU = 32, 128
+
+
+def shifted_clips(clips: list[Clip], shifts: int) -> list[Clip]:
+    """Every clip `shifts` times: as it is, then without its first frame (named NAME+1), without its first two ...
+
+    A tokenizer that makes one id of four frames sees the same motion in four ways.
+    """
+    return [
+        replace(clip, name=f"{clip.name}+{shift}", motion=clip.motion[shift:]) if shift else clip
+        for shift in range(shifts)
+        for clip in clips
+    ]
 
 
 @torch.no_grad()

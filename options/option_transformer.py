@@ -26,7 +26,6 @@ class TransformerOptions(StageOptions, Stage1Sizes):
     ff_rate: int = flag(4, "width of the MLPs, in widths of the transformer", least=1)
     drop_out_rate: float = flag(0.1, "dropout", least=0)
     shifts: int = flag(1, "token rows a clip, each from one frame later", least=1)
-    tempos: tuple[float, ...] = flag((), "rows of the clips at other speeds too, as 0.9 1.1")
     crop: float = flag(1.0, "rows are random stretches of their clips, at least this share of each; 1 takes them whole")
     lower_mask: float = flag(
         0.5, "with --sep-uplow: share of the rows that have a random share of their lower ids masked", least=0

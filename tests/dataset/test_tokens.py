@@ -11,7 +11,7 @@ import dataset.tokens
 from dataset.balance import balancing_weights
 from dataset.humanml import Caption, Clip
 from dataset.spec import BANDAI, KIT
-from dataset.tokens import TokenRows, codebook_tokens, encode_clips
+from dataset.tokens import TokenRows, codebook_tokens, encode_clips, shifted_clips
 from models.encdec import ConvConfig
 from models.ids import end_id, pad_id
 from models.vqvae import vqvae_checkpoint
@@ -54,6 +54,18 @@ def test_encode_clips_equals_one_at_a_time(batch):
         whole = torch.from_numpy(clip.motion[: len(clip.motion) // 4 * 4])
         assert torch.equal(ids, model.encode(model.normalise(whole)[None])[0])
     assert len(torch.cat(found).unique()) > 5, "a control: the ids say something"
+
+
+def test_shifted_clips_are_the_clip_without_its_first_frames():
+    clips = make_clips([64, 41])
+    assert shifted_clips(clips, 1) == clips
+    shifted = shifted_clips(clips, 3)
+    assert [clip.name for clip in shifted] == ["clip0", "clip1", "clip0+1", "clip1+1", "clip0+2", "clip1+2"]
+    for i, clip in enumerate(shifted):
+        assert np.array_equal(clip.motion, clips[i % 2].motion[i // 2 :])
+        assert clip.captions == clips[i % 2].captions
+    name = "Mdataset-2_walk-turn-left_active_001"
+    assert BANDAI.kind(shifted_clips([replace(clips[0], name=name)], 2)[1].name) == "walk-turn-left"
 
 
 def test_encode_clips_takes_the_tokenizers_own_rate():
