@@ -27,7 +27,7 @@ from dataset.prepare.bandai import SOURCE_JOINTS
 from dataset.prepare.resample import resample
 from dataset.spec import T2M
 from utils.bvh import Bvh, joint_positions, read_bvh
-from utils.errors import fail
+from utils.errors import fail, stoppable
 from utils.files import write_whole
 from utils.motion import joints_to_features
 from utils.skeleton import bone_lengths
@@ -207,6 +207,7 @@ def skeleton_flags(args: argparse.Namespace) -> tuple[JointMap | None, float | N
     return read_map(args.joint_map) if args.joint_map else None, args.scale, args.up
 
 
+@stoppable
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")

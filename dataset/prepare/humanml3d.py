@@ -36,7 +36,7 @@ from tqdm import tqdm
 
 from dataset.prepare import layout
 from dataset.spec import T2M
-from utils.errors import fail
+from utils.errors import fail, stoppable
 from utils.files import BROKEN_ARCHIVE, check_zip, write_text, write_whole
 from utils.motion import features_to_joints, joints_to_features, mirror_joints
 from utils.runtime import pick_device
@@ -435,6 +435,7 @@ def prepare(
     )
 
 
+@stoppable
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--amass", type=Path, nargs="+", required=True, help="folders or .tar.bz2, .tar.xz archives")
