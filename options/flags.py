@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import difflib
 import types
 import typing
 from typing import Any, NoReturn, TypeVar
@@ -25,7 +26,9 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line; argparse would print every flag before it."""
 
     def error(self, message: str) -> NoReturn:
-        fail(f"{message} (see {self.prog} --help)")
+        _, _, given = message.partition("unrecognized arguments: ")
+        meant = difflib.get_close_matches(given.split(" ")[0], self._option_string_actions, 1, 0.7)
+        fail(f"{message} (did you mean {meant[0]}?)" if meant else f"{message} (see {self.prog} --help)")
 
 
 def parse(cls: type[Options], description: str | None, argv: list[str] | None = None) -> Options:

@@ -49,6 +49,7 @@ def test_repeated_flags_add_up():
         ("--length long", "--length"),
         ("--warm_up_iter 5", "--warm_up_iter"),
         ("--nonsense", "--nonsense"),
+        ("--warm-up-itre 5", "did you mean --warm-up-iter?"),
         ("words", "words"),
         ("--sep-uplow yes", "yes"),
     ],
