@@ -21,7 +21,10 @@ def load_checkpoint(path: str | Path) -> dict:
     """The dict in a checkpoint file, on the CPU. Raises ValueError, naming the file, for anything else."""
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"there is no checkpoint {path}")
+        raise ValueError(
+            f"there is no checkpoint {path}: a run of a training script writes them, and "
+            "dataset/prepare/download_model.sh and download_model_upperbody.sh fetch the released ones"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(

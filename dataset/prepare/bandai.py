@@ -28,6 +28,7 @@ from dataset.prepare import layout
 from dataset.prepare.captions import CONTENTS, STYLES, captions, mirror_caption, tag
 from dataset.prepare.resample import resample
 from dataset.spec import BANDAI
+from options.flags import Parser
 from utils.arrays import read_array
 from utils.bvh import Bvh, joint_positions, parse_bvh
 from utils.errors import fail, stoppable
@@ -184,7 +185,7 @@ def prepare(source: Path, out: Path) -> None:
 
 @stoppable
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, required=True, help="archive, folder or clone with the BVH files")
     parser.add_argument("--out", type=Path, default=Path(BANDAI.folder))
     args = parser.parse_args()

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from dataset.prepare.bandai import SOURCE_JOINTS
 from dataset.prepare.resample import resample
 from dataset.spec import T2M
+from options.flags import Parser
 from utils.bvh import Bvh, joint_positions, read_bvh
 from utils.errors import fail, stoppable
 from utils.files import write_whole
@@ -209,7 +210,7 @@ def skeleton_flags(args: argparse.Namespace) -> tuple[JointMap | None, float | N
 
 @stoppable
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--out", type=Path, default=Path("output/bvh"))
     add_skeleton_flags(parser)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from options.flags import flag, given_in_order, parse, word
+from options.option_generate import GenerateOptions
 from options.option_vq import VQOptions
 
 
@@ -71,6 +72,13 @@ def test_help_names_every_flag(options, capsys):
     for name in options.__dataclass_fields__:
         assert "--" + name.replace("_", "-") in shown
     assert "What it does." in shown and "default" in shown
+
+
+def test_help_shows_last_what_checkpoints_know(capsys):
+    with pytest.raises(SystemExit):
+        parse(GenerateOptions, None, ["--help"])
+    shown = capsys.readouterr().out
+    assert shown.rindex("--out-dir") < shown.rindex("that checkpoints make unnecessary:") < shown.rindex("--nb-code")
 
 
 def test_published_flags_of_stage_1():
