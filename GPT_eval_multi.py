@@ -41,7 +41,7 @@ from options.flags import parse
 from options.option_eval import EvalOptions
 from options.sizes import check_sizes, stage1_sizes, stage2_sizes
 from utils.checkpoint import load_checkpoint
-from utils.errors import fail
+from utils.errors import fail, stoppable
 from utils.files import write_text
 from utils.metrics import mean_interval
 from utils.runtime import Run, pick_device
@@ -136,6 +136,7 @@ def table(found: dict[str, dict[str, dict]]) -> list[str]:
     return lines
 
 
+@stoppable
 def main() -> None:
     options = parse(EvalOptions, __doc__)
     try:

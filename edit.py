@@ -19,16 +19,23 @@ The same command writes the same files.
 """
 
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from options.flags import given_in_order, parse
 from options.option_edit import EditOptions
-from options.prompts import check_numbers, file_stem, read_formats, read_lengths_in_order, read_texts, record
+from options.prompts import (
+    check_numbers,
+    file_stem,
+    read_formats,
+    read_lengths_in_order,
+    read_texts,
+    record,
+    warn_of_unknown,
+)  # fmt: skip
 from options.sizes import check_sizes, stage1_sizes, stage2_sizes
-from utils.errors import fail
+from utils.errors import fail, stoppable
 
 if TYPE_CHECKING:
     from dataset.motion_file import MotionFile
@@ -132,13 +139,7 @@ def make_long(options: EditOptions, pipeline: "MotionPipeline", texts: list[str]
             print(written)
 
 
-def warn_of_unknown(pipeline: "MotionPipeline", texts: list[str]) -> None:
-    """Say on stderr which sentences the model knows no word of."""
-    for text in filter(None, texts):
-        if not pipeline.text_encoder.understands(text):
-            print(f"warning: no word of {text!r} is known to this model: the motion will be any", file=sys.stderr)
-
-
+@stoppable
 def main() -> None:
     options = parse(EditOptions, __doc__)
     try:

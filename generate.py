@@ -10,7 +10,6 @@ and all that it takes to make them again; bvh files are in centimetres and have 
 writes the same files.
 """
 
-import sys
 from pathlib import Path
 
 from options.flags import given_in_order, parse
@@ -23,11 +22,13 @@ from options.prompts import (
     read_lengths_in_order,
     read_texts,
     record,
+    warn_of_unknown,
 )  # fmt: skip
 from options.sizes import check_sizes, stage1_sizes, stage2_sizes
-from utils.errors import fail
+from utils.errors import fail, stoppable
 
 
+@stoppable
 def main() -> None:
     options = parse(GenerateOptions, __doc__)
     try:
@@ -51,9 +52,7 @@ def main() -> None:
         else:
             lengths = read_lengths(options.length, count, shortest, longest) or [None] * count
         lengths = pipeline.fill_lengths(texts, lengths)
-        for text in texts:
-            if not pipeline.text_encoder.understands(text):
-                print(f"warning: no word of {text!r} is known to this model: the motion will be any", file=sys.stderr)
+        warn_of_unknown(pipeline, texts)
         out_dir = Path(options.out_dir)
         out_dir.mkdir(parents=True, exist_ok=True)
         sampling = (options.seed, options.temperature, options.cfg_scale, options.steps, options.plant_feet)

@@ -36,7 +36,7 @@ from models.evaluator import Evaluator, EvaluatorConfig, WordVectors, evaluator_
 from options.flags import parse
 from options.option_evaluator import EvaluatorOptions
 from utils.checkpoint import save_checkpoint
-from utils.errors import fail, told_when_full
+from utils.errors import fail, stoppable, told_when_full
 from utils.metrics import matching_score, r_precision
 from utils.runtime import Run, pick_device, seed_everything
 from utils.schedule import learning_rate
@@ -58,6 +58,7 @@ def epochs(clips: list[Clip], size: int, generator: np.random.Generator) -> Iter
         yield from batches(draw_items(clips, generator), size, generator)
 
 
+@stoppable
 @told_when_full
 def main() -> None:
     options = parse(EvaluatorOptions, __doc__)

@@ -18,7 +18,7 @@ from models.text_encoder import LearnedTextConfig, LearnedTextEncoder, build_voc
 from options.flags import parse
 from options.option_length import LengthOptions
 from utils.checkpoint import save_checkpoint
-from utils.errors import fail, told_when_full
+from utils.errors import fail, stoppable, told_when_full
 from utils.runtime import Run, pick_device, seed_everything
 from utils.schedule import learning_rate
 
@@ -29,6 +29,7 @@ def pairs(clips: list) -> tuple[list[list[str]], torch.Tensor]:
     return texts, token_count(torch.tensor([len(clip.motion) for clip in clips]))
 
 
+@stoppable
 @told_when_full
 def main() -> None:
     options = parse(LengthOptions, __doc__)

@@ -43,7 +43,7 @@ from options.option_transformer import TransformerOptions
 from options.option_vq import VQOptions
 from options.sizes import check_sep_uplow, check_sizes, stage1_sizes
 from utils.checkpoint import save_checkpoint
-from utils.errors import fail, told_when_full
+from utils.errors import fail, stoppable, told_when_full
 from utils.processes import launch, mean_of_all, rank_here, share_here, slice_here, wait_for_all
 from utils.resume import read_state, restore_random_state, save_state
 from utils.runtime import Run, autocast, pick_device, pick_precision, seed_everything
@@ -112,6 +112,7 @@ def motion_loss(logits: torch.Tensor, ids: torch.Tensor, motion: torch.Tensor) -
     return (loss.sum(dim=1) / motion.sum(dim=1)).mean()
 
 
+@stoppable
 @told_when_full
 def main() -> None:
     options = parse(TransformerOptions, __doc__)

@@ -31,7 +31,7 @@ from options.flags import parse
 from options.option_vq import VQOptions
 from options.sizes import check_sep_uplow, check_sizes, given_or, stage1_sizes
 from utils.checkpoint import load_state, save_checkpoint
-from utils.errors import fail, told_when_full
+from utils.errors import fail, stoppable, told_when_full
 from utils.losses import displacement_error, reconstruction_loss, root_aligned_error
 from utils.motion import features_to_joints
 from utils.processes import launch, mean_of_all, rows_of_all, several, share_here, slice_here, wait_for_all
@@ -107,6 +107,7 @@ def evaluate(model: VQVAE, clips: list, spec, device: torch.device, batch: int =
     return {"mpjpe_mm": error, **codebook_use(torch.cat(ids), model.config)}
 
 
+@stoppable
 @told_when_full
 def main() -> None:
     options = parse(VQOptions, __doc__)

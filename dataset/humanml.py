@@ -18,8 +18,8 @@ from utils.arrays import read_array
 
 HOW_TO_PREPARE = {
     "bandai": "python -m dataset.prepare.bandai --source <archive, folder or clone>",
-    "t2m": "follow HumanML3D's own instructions",
-    "kit": "follow KIT-ML's own instructions",
+    "t2m": "make it as github.com/EricGuo5513/HumanML3D says, or with python -m dataset.prepare.humanml3d",
+    "kit": "github.com/EricGuo5513/HumanML3D says where it is",
 }
 PACK_FORMAT = 2  # to be raised with every change of what is packed
 

@@ -51,9 +51,9 @@ class ClipTextEncoder(nn.Module):
         """Frozen: there is no training mode."""
         return super().train(False)
 
-    def understands(self, text: str) -> bool:
+    def unknown_words(self, text: str) -> list[str]:
         """CLIP has a vector for anything."""
-        return True
+        return []
 
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Ids [B, 77], padded with 0, and how many of them [B] are the sentence with its begin and end; longer ones are

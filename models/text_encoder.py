@@ -1,8 +1,8 @@
 """Sentences to what the transformer is conditioned on, behind one small interface.
 
 A text encoder is a module that takes a list of sentences and returns `TextFeatures`; the empty sentence stands for "no
-text". It says whether it knows any word of a sentence (`understands`), whether it is `frozen`, and describes itself by
-`checkpoint()`, from which `build_text_encoder` makes it again. There are two: `LearnedTextEncoder` here and
+text". It says which words of a sentence it does not know (`unknown_words`), whether it is `frozen`, and describes
+itself by `checkpoint()`, from which `build_text_encoder` makes it again. There are two: `LearnedTextEncoder` here and
 `models.clip.ClipTextEncoder`.
 
 Axes: B sentences, N words, S text width.
@@ -114,9 +114,18 @@ class LearnedTextEncoder(nn.Module):
                 self.units_of[word] = [self.index[unit] for unit in word_units(word) if unit in self.index]
         return [self.units_of[word] for word in words if self.units_of[word]]
 
-    def understands(self, text: str) -> bool:
-        """Whether any word of a sentence is known."""
-        return bool(self.known_words(text))
+    def unknown_words(self, text: str) -> list[str]:
+        """Words of a sentence that no caption had, and more than half of whose n-grams are foreign too.
+
+        A known n-gram may be chance: "stranger" begins as "strolls" does. Raises ValueError for too long a sentence.
+        """
+        self.known_words(text)
+        words = re.findall(r"[^\W_]+(?:'[^\W_]+)?", text.lower())
+        return [word for word in dict.fromkeys(words) if any(map(self._foreign, split_words(word) or [word]))]
+
+    def _foreign(self, word: str) -> bool:
+        whole, *grams = word_units(word)
+        return whole not in self.index and (not grams or 2 * sum(gram in self.index for gram in grams) < len(grams))
 
     def forward(self, texts: list[str]) -> TextFeatures:
         """Features of B sentences; words are those of the sentence and its end."""

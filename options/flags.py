@@ -2,6 +2,8 @@
 
 import argparse
 import dataclasses
+import difflib
+import sys
 import types
 import typing
 from typing import Any, NoReturn, TypeVar
@@ -16,16 +18,26 @@ def flag(default: Any, help: str, choices: tuple | None = None, least: float | N
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "least": least})
 
 
+def repeated(help: str) -> Any:
+    """A field by which a published command line repeats what a checkpoint knows: --help shows it last."""
+    field = flag(None, help)
+    return dataclasses.field(default=None, metadata=dict(field.metadata) | {"repeated": True})
+
+
 def word(choices: tuple[str, ...], help: str) -> Any:
     """A field that is given as a plain word, without a flag's name, and has to be: one of `choices`."""
     return dataclasses.field(default="", metadata={"help": help, "choices": choices, "least": None, "word": True})
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line; argparse would print every flag before it."""
 
     def error(self, message: str) -> NoReturn:
-        fail(f"{message} (see {self.prog} --help)")
+        _, _, given = message.partition("unrecognized arguments: ")
+        meant = difflib.get_close_matches(given.split(" ")[0], self._option_string_actions, 1, 0.7)
+        module = sys.modules["__main__"].__spec__  # of python -m
+        program = f"python -m {module.name}" if module else self.prog
+        fail(f"{message} (did you mean {meant[0]}?)" if meant else f"{message} (see {program} --help)")
 
 
 def parse(cls: type[Options], description: str | None, argv: list[str] | None = None) -> Options:
@@ -34,10 +46,12 @@ def parse(cls: type[Options], description: str | None, argv: list[str] | None = 
     A field of type bool (or bool | None, for neither) becomes a switch, a tuple takes any number of values. Wrong flags
     end with status 2.
     """
-    parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     hints = typing.get_type_hints(cls)
     fields = dataclasses.fields(cls)
-    for field in fields:
+    repeats = parser.add_argument_group("flags of the published command lines that checkpoints make unnecessary")
+    for field in sorted(fields, key=lambda field: "repeated" in field.metadata):
+        group = repeats if "repeated" in field.metadata else parser
         kind = hints[field.name]
         names = {"dest": field.name, "default": field.default, "help": field.metadata["help"].replace("%", "%%")}
         option = "--" + field.name.replace("_", "-")
@@ -58,7 +72,7 @@ def parse(cls: type[Options], description: str | None, argv: list[str] | None = 
             names |= {"nargs": "+", "action": "extend", "default": None}  # None: what is given replaces the default
         choices = field.metadata["choices"]
         metavar = None if choices else element.__name__.upper()
-        parser.add_argument(option, type=element, choices=choices, metavar=metavar, **names)
+        group.add_argument(option, type=element, choices=choices, metavar=metavar, **names)
     values = vars(parser.parse_args(argv))
     for field in fields:
         value, least = values[field.name], field.metadata["least"]

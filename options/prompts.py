@@ -1,6 +1,7 @@
 """What people say to generate.py and edit.py: sentences, lengths, formats. Every mistake is a ValueError in words."""
 
 import re
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def read_formats(text: str) -> list[str]:
     from utils.export import check_formats  # matplotlib takes half a second: --help does not wait for it
 
     try:
-        formats = [part.strip() for part in text.split(",") if part.strip()]
+        formats = [part.strip().lower() for part in text.split(",") if part.strip()]
         check_formats(formats)
     except ValueError as error:
         raise ValueError(f"--formats {text}: {error}") from error
@@ -111,6 +112,18 @@ def record(options: SamplingOptions, pipeline: Any, texts: list[str], frames: li
     without = ("out_dir", "formats", "text_file")
     flags = {name: value for name, value in asdict(options).items() if value is not None and name not in without}
     return {"flags": flags, "texts": texts, "frames": frames, **pipeline.provenance}
+
+
+def warn_of_unknown(pipeline: Any, texts: list[str]) -> None:
+    """Say on stderr what of the sentences the model never read."""
+    for text in dict.fromkeys(texts):
+        if unknown := pipeline.text_encoder.unknown_words(text):
+            print(f"warning: {text!r}: this model {told_unknown(unknown)}", file=sys.stderr)
+
+
+def told_unknown(words: list[str]) -> str:
+    """What is said of words that a model does not know."""
+    return f"never read {', '.join(map(repr, words))}, and takes them for other words"
 
 
 def file_stem(number: int, text: str, sample: int) -> str:

@@ -3,37 +3,37 @@
 from dataclasses import dataclass
 from typing import Any
 
-from options.flags import flag
+from options.flags import repeated
 
 
 @dataclass(frozen=True)
 class Stage1Sizes:
-    nb_code: int | None = flag(None, "checked: codes in the codebook")
-    code_dim: int | None = flag(None, "checked: width of a code")
-    down_t: int | None = flag(None, "checked: halvings of the frame rate")
-    stride_t: int | None = flag(None, "checked: stride of a halving")
-    width: int | None = flag(None, "checked: channels of the tokenizer")
-    depth: int | None = flag(None, "checked: residual blocks a stage")
-    dilation_growth_rate: int | None = flag(None, "checked where the checkpoint says it: growth of the dilation")
-    output_emb_width: int | None = flag(None, "accepted; has no effect")
-    vq_act: str | None = flag(None, "checked: activation")
-    vq_norm: str | None = flag(None, "checked: norm")
-    quantizer: str | None = flag(None, "accepted: how the codebook learned makes no difference any more")
-    mu: float | None = flag(None, "accepted: likewise")
-    beta: float | None = flag(None, "accepted: likewise")
+    nb_code: int | None = repeated("checked: codes in the codebook")
+    code_dim: int | None = repeated("checked: width of a code")
+    down_t: int | None = repeated("checked: halvings of the frame rate")
+    stride_t: int | None = repeated("checked: stride of a halving")
+    width: int | None = repeated("checked: channels of the tokenizer")
+    depth: int | None = repeated("checked: residual blocks a stage")
+    dilation_growth_rate: int | None = repeated("checked where the checkpoint says it: growth of the dilation")
+    output_emb_width: int | None = repeated("accepted; has no effect")
+    vq_act: str | None = repeated("checked: activation")
+    vq_norm: str | None = repeated("checked: norm")
+    quantizer: str | None = repeated("accepted: how the codebook learned makes no difference any more")
+    mu: float | None = repeated("accepted: likewise")
+    beta: float | None = repeated("accepted: likewise")
 
 
 @dataclass(frozen=True)
 class Stage2Sizes:
-    block_size: int | None = flag(None, "checked: positions of the transformer")
-    embed_dim_gpt: int | None = flag(None, "checked: width of the transformer")
-    clip_dim: int | None = flag(None, "checked: width of the text features")
-    num_layers: int | None = flag(None, "checked: blocks of the second stack")
-    num_local_layer: int | None = flag(None, "checked: blocks of cross-attention")
-    n_head_gpt: int | None = flag(None, "checked: attention heads")
-    ff_rate: int | None = flag(None, "checked: width of the MLPs")
-    drop_out_rate: float | None = flag(None, "accepted: dropout is for training")
-    pkeep: float | None = flag(None, "accepted: likewise")
+    block_size: int | None = repeated("checked: positions of the transformer")
+    embed_dim_gpt: int | None = repeated("checked: width of the transformer")
+    clip_dim: int | None = repeated("checked: width of the text features")
+    num_layers: int | None = repeated("checked: blocks of the second stack")
+    num_local_layer: int | None = repeated("checked: blocks of cross-attention")
+    n_head_gpt: int | None = repeated("checked: attention heads")
+    ff_rate: int | None = repeated("checked: width of the MLPs")
+    drop_out_rate: float | None = repeated("accepted: dropout is for training")
+    pkeep: float | None = repeated("accepted: likewise")
 
 
 def stage1_sizes(config: Any) -> dict[str, Any]:

@@ -135,6 +135,9 @@ def test_guidance_is_the_models_own_unless_someone_sets_one(page):
 def test_text(page):
     motions = page.make("/api/text", {"texts": [WALK, f"  {WAVE} ", " "], "length": 24, "seed": 3})
     assert [(m["title"], m["frames"], m["fps"]) for m in motions] == [(WALK, 24, 20.0), (WAVE, 24, 20.0)]
+    assert not motions[0]["note"]
+    (unknown,) = page.make("/api/text", {"texts": [f"{WALK} qqqq"], "length": 24})
+    assert "'qqqq'" in unknown["note"] and "walks" not in unknown["note"]
     again, other = (page.make("/api/text", {"texts": [WALK], "length": 24, "seed": seed})[0] for seed in (3, 4))
     first, same, another = (read_joints(page, motion) for motion in (motions[0], again, other))
     np.testing.assert_allclose(first, same, atol=1e-4)  # alone or beside others

@@ -20,7 +20,7 @@ from tests.tiny import contents, make_checkpoints, refusal, run_script
 from utils.checkpoint import save_checkpoint
 from utils.motion import features_to_joints, joints_to_features
 
-WALK, WAVE = "a person walks forward", "someone waves a hand"
+WALK, WAVE = "a person walks forward", "someone strolls to the left"
 
 
 @pytest.fixture(scope="module")

@@ -135,6 +135,12 @@ def test_tree_names_every_top_level_entry():
     assert not top - named
 
 
+def test_no_dataset_is_tracked():
+    """What people prepare lies beside the code that prepares it, and is large, and may not be given away."""
+    stray = {name for name in git_files("dataset") if Path(name).suffix not in {".py", ".sh", ".json"}}
+    assert not stray
+
+
 def test_tree_reading():
     tree = """\
 generate.py   text to motion, as .bvh or in a <name>/file.npy

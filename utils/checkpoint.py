@@ -4,6 +4,7 @@ import functools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TypeVar
 
 import torch
@@ -20,7 +21,10 @@ def load_checkpoint(path: str | Path) -> dict:
     """The dict in a checkpoint file, on the CPU. Raises ValueError, naming the file, for anything else."""
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"there is no checkpoint {path}")
+        raise ValueError(
+            f"there is no checkpoint {path}: a run of a training script writes them, and "
+            "dataset/prepare/download_model.sh and download_model_upperbody.sh fetch the released ones"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
@@ -31,8 +35,9 @@ def load_checkpoint(path: str | Path) -> dict:
                     check_zip(file)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make torch fail in every way there is
-        reason = str(error).strip().split("\n")[0]
-        raise ValueError(f"{path} is no readable checkpoint (truncated, or of another program): {reason}") from error
+        # of what is no pickle torch says at length how to load it nevertheless, which is no help
+        reason = "" if isinstance(error, UnpicklingError) else ": " + str(error).strip().split("\n")[0]
+        raise ValueError(f"{path} is no readable checkpoint (truncated, or of another program){reason}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} is no checkpoint: it holds a {type(content).__name__}")
     return content

@@ -16,6 +16,20 @@ def fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
+def stoppable(main: Callable[[], None]) -> Callable[[], None]:
+    """A script's `main` that Ctrl-C ends in one line, with the status that a shell gives it."""
+
+    @functools.wraps(main)
+    def stopped() -> None:
+        try:
+            main()
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            sys.exit(130)
+
+    return stopped
+
+
 def told_when_full(main: Callable[[], None]) -> Callable[[], None]:
     """A script's `main` that fails in one line where the disk is full, however deep that is met; files stay whole."""
 

@@ -73,7 +73,8 @@ WRITERS: dict[str, Callable[[Path, Export], None]] = {
 def check_formats(formats: list[str]) -> None:
     """ValueError for a format that is not known, or that cannot be written here."""
     if not formats or not set(formats) <= set(FORMATS):
-        raise ValueError(f"the formats are {', '.join(FORMATS)}, not {','.join(formats)!r}")
+        wrong = next((format for format in formats if format not in FORMATS), "")
+        raise ValueError(f"the formats are {', '.join(FORMATS)}, not {wrong!r}")
     if "mp4" in formats:
         find_ffmpeg()
 

@@ -34,7 +34,8 @@ def pick_device(name: str = "auto") -> torch.device:
             device = torch.device("cuda", local_rank_here() % max(1, torch.cuda.device_count()))
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name!r} cannot be used here: give auto, cpu or cuda") from error
+        others = "auto or cpu" if name.startswith("cuda") else "auto, cpu or cuda"
+        raise ValueError(f"device {name!r} cannot be used here: give {others}") from error
     return device
 
 

@@ -13,6 +13,7 @@ from dataset.spec import BANDAI as CLIPS
 from models.edits import Edit, Edited, check_edit, generate_long
 from models.motion_edits import make_edits, plan_edits
 from models.pipeline import PRETRAINED, Motion, MotionPipeline
+from options.prompts import told_unknown
 from utils.bvh import read_bvh
 from utils.export import Export, write_motion
 from web.asked import LONGEST_EDIT, EditRequest, TextRequest
@@ -29,10 +30,12 @@ class Entry:
     name: str
     motion: MotionFile
     export: Export | None = None  # None of an upload
+    note: str = ""  # what should be said of it
 
     def described(self) -> dict[str, object]:
         title = self.export.title if self.export else self.motion.path.name
-        return {"motion": self.name, "title": title, "frames": self.motion.frames, "fps": self.motion.spec.fps}
+        frames, fps = self.motion.frames, self.motion.spec.fps
+        return {"motion": self.name, "title": title, "frames": frames, "fps": fps, "note": self.note}
 
 
 class Shelf:
@@ -140,7 +143,14 @@ class Studio:
         )  # fmt: skip
 
     def _keep(self, name: str, exports: list[Export]) -> list[Entry]:
-        return [self.shelf.add(Entry(f"{name}-{i}", self._motion(export), export)) for i, export in enumerate(exports)]
+        return [
+            self.shelf.add(Entry(f"{name}-{i}", self._motion(export), export, self._note(export)))
+            for i, export in enumerate(exports)
+        ]
+
+    def _note(self, export: Export) -> str:
+        unknown = self.pipeline.text_encoder.unknown_words(export.text)
+        return f"The model {told_unknown(unknown)}." if unknown else ""
 
     def _motion(self, export: Export) -> MotionFile:
         words = " ".join(export.text.split())[:60]

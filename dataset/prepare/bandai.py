@@ -28,9 +28,10 @@ from dataset.prepare import layout
 from dataset.prepare.captions import CONTENTS, STYLES, captions, mirror_caption, tag
 from dataset.prepare.resample import resample
 from dataset.spec import BANDAI
+from options.flags import Parser
 from utils.arrays import read_array
 from utils.bvh import Bvh, joint_positions, parse_bvh
-from utils.errors import fail
+from utils.errors import fail, stoppable
 from utils.files import BROKEN_ARCHIVE, check_zip, write_text, write_whole
 from utils.motion import joints_to_features, mirror_joints
 
@@ -182,8 +183,9 @@ def prepare(source: Path, out: Path) -> None:
     print(f"{out}: {found}; {len(broken)} broken files skipped")
 
 
+@stoppable
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, required=True, help="archive, folder or clone with the BVH files")
     parser.add_argument("--out", type=Path, default=Path(BANDAI.folder))
     args = parser.parse_args()

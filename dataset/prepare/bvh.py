@@ -26,8 +26,9 @@ from tqdm import tqdm
 from dataset.prepare.bandai import SOURCE_JOINTS
 from dataset.prepare.resample import resample
 from dataset.spec import T2M
+from options.flags import Parser
 from utils.bvh import Bvh, joint_positions, read_bvh
-from utils.errors import fail
+from utils.errors import fail, stoppable
 from utils.files import write_whole
 from utils.motion import joints_to_features
 from utils.skeleton import bone_lengths
@@ -207,8 +208,9 @@ def skeleton_flags(args: argparse.Namespace) -> tuple[JointMap | None, float | N
     return read_map(args.joint_map) if args.joint_map else None, args.scale, args.up
 
 
+@stoppable
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--out", type=Path, default=Path("output/bvh"))
     add_skeleton_flags(parser)

@@ -36,7 +36,8 @@ from tqdm import tqdm
 
 from dataset.prepare import layout
 from dataset.spec import T2M
-from utils.errors import fail
+from options.flags import Parser
+from utils.errors import fail, stoppable
 from utils.files import BROKEN_ARCHIVE, check_zip, write_text, write_whole
 from utils.motion import features_to_joints, joints_to_features, mirror_joints
 from utils.runtime import pick_device
@@ -435,8 +436,9 @@ def prepare(
     )
 
 
+@stoppable
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--amass", type=Path, nargs="+", required=True, help="folders or .tar.bz2, .tar.xz archives")
     parser.add_argument("--body-model", type=Path, required=True, help="folder with {male,female}/model.npz of SMPL-H")
     parser.add_argument("--index", type=Path, required=True, help="HumanML3D's index.csv")

@@ -20,7 +20,8 @@ from dataset.prepare import layout
 from dataset.prepare.bvh import JointMap, add_skeleton_flags, convert, skeleton_flags
 from dataset.prepare.captions import mirror_caption, tag
 from dataset.spec import BANDAI
-from utils.errors import fail
+from options.flags import Parser
+from utils.errors import fail, stoppable
 from utils.files import write_text, write_whole
 from utils.motion import joints_to_features, mirror_joints
 
@@ -105,8 +106,9 @@ def prepare(source: Path, out: Path, joint_map: JointMap | None, scale: float | 
     print(f"{out}: {found}; {len(paths) - len(usable)} skipped")
 
 
+@stoppable
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, metavar="FOLDER", help="with .bvh files, and a .txt beside each")
     parser.add_argument("--out", type=Path, default=Path("dataset/Own"))
     add_skeleton_flags(parser)

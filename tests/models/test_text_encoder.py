@@ -93,6 +93,14 @@ def test_unknown_words_are_left_out(encoder):
     assert all(torch.equal(a, b) for a, b in zip(encoder(["zzzz"]), encoder([""])))
 
 
+def test_unknown_words():
+    encoder = LearnedTextEncoder(LearnedTextConfig(32, heads=2), build_vocabulary([*TEXTS, "er läuft"]))
+    assert encoder.unknown_words("A person, strolling; er läuft!") == []
+    assert encoder.unknown_words("a stranger SWIMS, swims: идёт 99") == ["stranger", "swims", "идёт", "99"]
+    assert encoder.known_words("stranger"), "by n-grams that it shares by chance"
+    assert encoder.unknown_words("") == encoder.unknown_words("?!") == []
+
+
 # --- Sentences
 
 

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from utils.errors import fail, told_when_full
+from utils.errors import fail, stoppable, told_when_full
 
 
 def test_one_line_on_stderr(capsys):
@@ -12,6 +12,15 @@ def test_one_line_on_stderr(capsys):
         fail("there is no\n  file")
     assert caught.value.code == 2
     assert capsys.readouterr() == ("", "error: there is no file\n")
+
+
+def test_ctrl_c_is_one_line(capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as caught:
+        stoppable(main)()
+    assert caught.value.code == 130 and capsys.readouterr() == ("", "stopped\n")
 
 
 def test_a_full_disk_is_told(capsys):

@@ -55,6 +55,8 @@ def test_formats_that_are_none():
     for formats in ([], ["pdf"], ["html", "pdf"]):
         with pytest.raises(ValueError, match="the formats are html, npy, npz, bvh, mp4, gif"):
             check_formats(formats)
+    with pytest.raises(ValueError, match=r"not 'pdf'$"):
+        check_formats(["html", "pdf"])
 
 
 def test_joints_that_are_none(tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from options.flags import flag, given_in_order, parse, word
+from options.option_generate import GenerateOptions
 from options.option_vq import VQOptions
 
 
@@ -49,6 +50,7 @@ def test_repeated_flags_add_up():
         ("--length long", "--length"),
         ("--warm_up_iter 5", "--warm_up_iter"),
         ("--nonsense", "--nonsense"),
+        ("--warm-up-itre 5", "did you mean --warm-up-iter?"),
         ("words", "words"),
         ("--sep-uplow yes", "yes"),
     ],
@@ -70,6 +72,13 @@ def test_help_names_every_flag(options, capsys):
     for name in options.__dataclass_fields__:
         assert "--" + name.replace("_", "-") in shown
     assert "What it does." in shown and "default" in shown
+
+
+def test_help_shows_last_what_checkpoints_know(capsys):
+    with pytest.raises(SystemExit):
+        parse(GenerateOptions, None, ["--help"])
+    shown = capsys.readouterr().out
+    assert shown.rindex("--out-dir") < shown.rindex("that checkpoints make unnecessary:") < shown.rindex("--nb-code")
 
 
 def test_published_flags_of_stage_1():
