@@ -45,7 +45,7 @@ from options.sizes import check_sep_uplow, check_sizes, stage1_sizes
 from utils.checkpoint import save_checkpoint
 from utils.errors import fail, stoppable, told_when_full
 from utils.processes import launch, mean_of_all, rank_here, share_here, slice_here, wait_for_all
-from utils.resume import read_state, restore_random_state, save_state
+from utils.resume import begun_before, restore_random_state, save_state
 from utils.runtime import Run, autocast, pick_device, pick_precision, seed_everything
 from utils.schedule import learning_rate
 from utils.video import SIZE, motion_gif
@@ -136,7 +136,7 @@ def main() -> None:
         seed_everything(options.seed)  # here: with a judge or without one, what is learned is the same
         model, text_encoder = build_models(options, tokenizer, vq_path, captions, device)
         run_folder = f"{options.out_dir}/{options.exp_name}"
-        resumed = read_state(run_folder, options) if options.resume else None
+        resumed = begun_before(run_folder, options)
         run = Run(run_folder, options, resumed)
         clips["train"] = shifted_clips(clips["train"], options.shifts)
         ids = {split: codebook_tokens(tokenizer, clips[split], vq_path, device) for split in clips}

@@ -35,7 +35,7 @@ from utils.errors import fail, stoppable, told_when_full
 from utils.losses import displacement_error, reconstruction_loss, root_aligned_error
 from utils.motion import features_to_joints
 from utils.processes import launch, mean_of_all, rows_of_all, several, share_here, slice_here, wait_for_all
-from utils.resume import read_state, restore_random_state, save_state
+from utils.resume import begun_before, restore_random_state, save_state
 from utils.runtime import Run, autocast, pick_device, pick_precision, seed_everything
 from utils.schedule import learning_rate
 from utils.video import SIZE, motion_gif
@@ -139,7 +139,7 @@ def main() -> None:
         weights = balancing_weights(train_clips, spec, options.balance)
         windows = Windows(train_clips, mean, std, options.window_size, model.config.frames_per_token, weights, device)
         folder = f"{options.out_dir}/vq/{options.exp_name}"
-        resumed = read_state(folder, options) if options.resume else None
+        resumed = begun_before(folder, options)
         run = Run(folder, options, resumed)
         fabric = launch(device, options.device, options.processes, options.batch_size)
         if several() and options.vq_norm == "BN":

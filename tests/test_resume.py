@@ -77,6 +77,10 @@ def test_a_signal_saves_and_ends(stages, monkeypatch, capsys, stage, number):
     assert load_checkpoint(folder / name / "state.pth")["step"] == 7
     assert (folder / name / "net_last.pth").exists()
     assert f"stopped after step 7 by {number.name}" in capsys.readouterr().out
+    kept = load_checkpoint(folder / name / "state.pth")["model"]
+    message = refusal(capsys, script, *flags, "--total-iter", LENGTH, "--exp-name", name)
+    assert f"stopped after step 7 of {LENGTH}" in message and "--resume" in message, "it would be lost without a word"
+    assert all((kept[k] == value).all() for k, value in load_checkpoint(folder / name / "state.pth")["model"].items())
     run_script(script, *flags, "--total-iter", LENGTH, "--exp-name", name, "--resume")
     log = folder / name / "run.log"
     log.write_text("".join(line for line in log.read_text().splitlines(True) if "stopped after" not in line))
