@@ -61,11 +61,8 @@ class PackedBlock(nn.Module):
         cross = block.ln3 is not None
         self.query = PackedLinear([attn.query] if cross else [attn.query, attn.key, attn.value], dtype)
         self.key_value = PackedLinear([attn.key, attn.value], dtype) if cross else None
-        self.proj, self.up, self.down = (
-            PackedLinear(attn.proj, dtype),
-            PackedLinear(up, dtype, True),
-            PackedLinear(down, dtype),
-        )
+        self.proj = PackedLinear(attn.proj, dtype)
+        self.up, self.down = PackedLinear(up, dtype, gelu=True), PackedLinear(down, dtype)
 
     def _split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
         """[B, N, parts x E] to so many [B, H, N, E / H]."""

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from models.ids import make_rows, mask_id, token_count
-from models.packed import PackedLinear, pack
+from models.packed import PackedBlock, PackedLinear, pack
 from models.sampling import sample
-from models.transformer import load_transformer
+from models.transformer import Block, load_transformer
 from tests.tiny import tiny_text_encoder, tiny_transformer, tiny_vq
 
 
@@ -26,6 +26,26 @@ def test_a_packed_layer_is_the_layer(shape, bias):
     assert torch.allclose(packed(x), layer(x), atol=1e-5)
     activated = PackedLinear(layer, torch.float32, gelu=True)
     assert torch.allclose(activated(x), nn.functional.gelu(layer(x)), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+def test_layers_side_by_side_and_a_sum(dtype, tolerance):
+    torch.manual_seed(0)
+    layers, x, plus = [nn.Linear(24, 8), nn.Linear(24, 16)], torch.randn(2, 5, 24), torch.randn(2, 5, 24).to(dtype)
+    found = PackedLinear(layers, dtype)(x, plus=plus)
+    wanted = torch.cat([layer(x) for layer in layers], dim=-1) + plus.float()
+    assert found.dtype == dtype and torch.allclose(found.float(), wanted, atol=tolerance)
+
+
+def test_a_block_keeps_its_activations_in_the_weights_precision():
+    torch.manual_seed(0)
+    block, x = Block(32, 4, 2, 0.0, cross=True).eval(), torch.randn(3, 7, 32)
+    words, mask = torch.randn(3, 5, 32), torch.tensor([[True] * 5, [True] * 2 + [False] * 3, [True] * 5])
+    wanted = block(x, mask, block.read(words))
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.05)):
+        packed = PackedBlock(block, dtype)
+        found = packed(x, mask, packed.read(words))
+        assert found.dtype == dtype and torch.allclose(found.float(), wanted, atol=tolerance)
 
 
 def test_in_bfloat16_only_inputs_weights_and_results_are_rounded():
