@@ -250,8 +250,8 @@ def main() -> None:
             run.progress(loss=figures["loss"])
             total, right = torch.zeros_like(total), torch.zeros_like(right)
             since, counted = time.time(), 0
-        stopping = run.stopping(step)
         finished = step == options.total_iter
+        stopping = run.stopping(step) and not finished
         evaluates = step % options.eval_iter == 0 or finished
         if evaluates and run.writes:
             torch.compiler.set_stance("force_eager")  # other shapes than training's would be compiled anew
@@ -277,10 +277,10 @@ def main() -> None:
         if evaluates:
             wait_for_all()
         if step % options.save_iter == 0 or finished or stopping:
-            if stopping and not finished:
+            if stopping:
                 run.stop(step)
             keep(step)
-        if stopping and not finished:
+        if stopping:
             if run.writes:
                 save_checkpoint(run.folder / "net_last.pth", as_saved(averaged, text_encoder, spec.name))
             run.leave()

@@ -28,7 +28,7 @@ from models.judge import load_validation, real_motion, reconstruct
 from models.quantize import perplexity
 from models.vqvae import VQVAE, VQConfig, check_width, load_vqvae, vqvae_checkpoint
 from options.flags import parse
-from options.option_vq import VQOptions
+from options.option_vq import PUBLISHED, VQOptions
 from options.sizes import check_sep_uplow, check_sizes, given_or, stage1_sizes
 from utils.checkpoint import load_state, save_checkpoint
 from utils.errors import fail, stoppable, told_when_full
@@ -49,7 +49,7 @@ def with_sizes(options: VQOptions, start: VQVAE | None) -> VQOptions:
     """
     if start:
         check_sizes(options, stage1_sizes(start.config))
-    return replace(options, **given_or(options, stage1_sizes(start.config if start else VQConfig())))
+    return replace(options, **given_or(options, stage1_sizes(start.config) if start else PUBLISHED))
 
 
 def build_model(options: VQOptions, spec: DatasetSpec) -> VQVAE:
@@ -232,8 +232,8 @@ def main() -> None:
             run.report(step, figures)
             run.progress(loss=figures["train/total"])
             totals, since, counted = {}, time.time(), 0
-        stopping = run.stopping(step)
         finished = step == options.total_iter
+        stopping = run.stopping(step) and not finished
         evaluates = step % options.eval_iter == 0 or finished
         if evaluates and run.writes:
             torch.compiler.set_stance("force_eager")  # other shapes than training's would be compiled anew
@@ -256,10 +256,10 @@ def main() -> None:
         if evaluates:
             wait_for_all()
         if step % options.save_iter == 0 or finished or stopping:
-            if stopping and not finished:
+            if stopping:
                 run.stop(step)
             keep(step)
-        if stopping and not finished:
+        if stopping:
             if run.writes:
                 save_checkpoint(run.folder / "net_last.pth", vqvae_checkpoint(model, spec.name))
             run.leave()

@@ -59,7 +59,7 @@ from tests.tiny import (
 )
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.motion import joints_to_features
-from utils.resume import read_state
+from utils.resume import begun_before
 
 COUNT = int(os.environ.get("DAMAGE", "30"))
 PATIENCE, ROOM = 60, 400_000  # seconds for one reading, KiB of memory for all of a kind
@@ -157,7 +157,7 @@ def state(folder):
     path = folder / "state.pth"
     content = {"step": 3, "options": {"lr": 2e-4}, "random": [{"python": 1}], "logs": {"run.log": 7}}
     save_checkpoint(path, content | {"model": tiny_vq().state_dict()})
-    return Kind([path], lambda: read_state(folder, VQOptions()), exact=True)
+    return Kind([path], lambda: begun_before(folder, VQOptions(resume=True)), exact=True)
 
 
 # --- Datasets

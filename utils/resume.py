@@ -36,32 +36,24 @@ def save_state(run: Run, step: int, content: dict) -> None:
 def begun_before(folder: str | Path, options: Any) -> dict | None:
     """The state to go on from with --resume, None for a run that begins.
 
-    Raises ValueError where one that begins would write over one that was stopped before its end.
+    Raises ValueError for a file that is no state, where flags differ that the run's outcome hangs on, and where a run
+    that begins would write over one that was stopped before its end.
     """
-    if options.resume:
-        return read_state(folder, options)
     path = Path(folder) / STATE
-    if path.is_file():
-        state = _load(path)
+    if not path.is_file():
+        return None
+    state = load_checkpoint(path)
+    kinds = {"step": int, "options": dict, "random": list, "logs": dict}
+    if not all(isinstance(state.get(name), kind) for name, kind in kinds.items()):
+        raise ValueError(f"{path} is no state of a training run")
+    if not options.resume:
         step, end = state["step"], state["options"].get("total_iter", 0)
         if 0 < step < end:
             raise ValueError(
                 f"{folder} holds a run that stopped after step {step} of {end}: --resume goes on with it, another "
                 "--exp-name begins beside it; or remove it"
             )
-    return None
-
-
-@reads_checkpoint()
-def read_state(folder: str | Path, options: Any) -> dict | None:
-    """The last state of the run in a folder, None where it has none.
-
-    Raises ValueError for a file that is no state, or where flags differ that the run's outcome hangs on.
-    """
-    path = Path(folder) / STATE
-    if not path.is_file():
         return None
-    state = _load(path)
     now = dataclasses.asdict(options)
     free = FREE - {"total_iter"} if now.get("cosine") else FREE  # a cosine ends where the run does
     for name in now.keys() - free:
@@ -71,15 +63,6 @@ def read_state(folder: str | Path, options: Any) -> dict | None:
                 f"--resume goes on with the run in {folder} as it was begun: {flag} was {state['options'][name]}, "
                 f"not {now[name]}"
             )
-    return state
-
-
-def _load(path: Path) -> dict:
-    """A state. Raises ValueError for a file that is none."""
-    state = load_checkpoint(path)
-    kinds = {"step": int, "options": dict, "random": list, "logs": dict}
-    if not all(isinstance(state.get(name), kind) for name, kind in kinds.items()):
-        raise ValueError(f"{path} is no state of a training run")
     return state
 
 
