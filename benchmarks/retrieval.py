@@ -62,7 +62,7 @@ class Shelf:
         return self.motions[clips[np.arange(len(clips)), generator.integers(clips.shape[1], size=len(clips))]]
 
 
-def tables(options: RetrievalOptions) -> list[Table]:
+def measured(options: RetrievalOptions) -> Table:
     """Real motion's figures, and those of the clips that were chosen. Raises ValueError for data that are missing."""
     spec = get_spec(options.dataname)
     folder = dataset_folder(spec, options.data_root)
@@ -84,13 +84,13 @@ def tables(options: RetrievalOptions) -> list[Table]:
         shown = [metrics.mean_interval(values) for values in zip(*figures)]
         rows.append((name, *(f"{mean:.3f} ± {half:.3f}" for mean, half in shown)))
     note = f"{len(draw.items)} items, {options.repeat} repeats; {options.near} captions to choose from"
-    return [Table(f"Real motion by caption, {spec.name} {options.split}", ("", "R-precision 3", "FID"), rows, [note])]
+    return Table(f"Real motion by caption, {spec.name} {options.split}", ("", "R-precision 3", "FID"), rows, [note])
 
 
 def main() -> None:
     options = parse(RetrievalOptions, __doc__)
     try:
-        print(tables(options)[0].markdown())
+        print(measured(options).markdown())
     except ValueError as error:
         fail(str(error))
 
